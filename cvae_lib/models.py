@@ -1,0 +1,232 @@
+"""Encoder, Decoder and Prior return `torch.distributions`; VAE and CVAE put them together."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Independent, Normal
+
+from cvae_lib.nn import MLP, join, linear
+
+
+class Encoder(nn.Module):
+    """The approximate posterior, a diagonal Gaussian: `q(z|x,c) = N(mu(x,c), diag(exp(log_var(x,c))))`.
+
+    Args:
+        x_shape: Shape of one datum, for instance (1, 28, 28).
+        c_dim: Width of the condition, 0 for none.
+        latent: Number of latents Z.
+        hidden: Widths of the trunk's layers.
+        activation: Of the trunk, see `nn.MLP`.
+
+    References:
+        Kingma and Welling (2013), Auto-encoding variational Bayes, section 3 and appendix C.2.
+    """
+
+    def __init__(
+        self, x_shape: tuple[int, ...], c_dim: int, latent: int, hidden: tuple[int, ...], activation: str
+    ) -> None:
+        super().__init__()
+        self.trunk = MLP((math.prod(x_shape) + c_dim, *hidden), activation)
+        self.head = linear(hidden[-1], 2 * latent)  # no activation: mu and log_var are free real numbers
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Independent:
+        """x (B, ...), c (B, C) or None; returns q(z|x,c) with batch shape (B,) and event shape (Z,)."""
+        features = self.trunk(join(x.flatten(1), c))
+        mu, log_var = self.head(features).chunk(2, dim=-1)
+        return Independent(Normal(mu, (0.5 * log_var).exp()), 1)
+
+
+class Decoder(nn.Module):
+    """The likelihood of binary data, one Bernoulli a pixel: `p(x|z,c) = Π_d Bernoulli(x_d; σ(logit_d(z,c)))`.
+
+    Args:
+        x_shape, c_dim, latent, hidden, activation: As for `Encoder`.
+    """
+
+    def __init__(
+        self, x_shape: tuple[int, ...], c_dim: int, latent: int, hidden: tuple[int, ...], activation: str
+    ) -> None:
+        super().__init__()
+        self.x_shape = tuple(x_shape)
+        self.trunk = MLP((latent + c_dim, *reversed(hidden)), activation)
+        self.head = linear(hidden[0], math.prod(x_shape))
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Independent:
+        """z (..., B, Z), c (B, C) or None; returns p(x|z,c) with batch shape (..., B), event shape `x_shape`."""
+        logits = self.head(self.trunk(join(z, c)))
+        return Independent(Bernoulli(logits=logits.unflatten(-1, self.x_shape)), len(self.x_shape))
+
+
+class Prior(nn.Module):
+    """The prior of the latents: `p(z) = N(0, I)`, whatever c is, or `p(z|c) = N(mu(c), diag(exp(log_var(c))))`.
+
+    Args:
+        c_dim: Width of the condition, 0 for none.
+        latent: Number of latents Z.
+        kind: "standard" for N(0, I), "learned" for a linear function of c, which for a one-hot c is one mean
+            and one log-variance per class; it starts at N(0, I).
+
+    Raises:
+        ValueError: For an unknown kind, or a learned prior without a condition.
+
+    References:
+        Sohn, Lee and Yan (2015), Learning structured output representation using deep conditional generative
+        models, section 4.1.
+    """
+
+    def __init__(self, c_dim: int, latent: int, kind: str = "standard") -> None:
+        super().__init__()
+        if kind not in ("standard", "learned"):
+            raise ValueError(f"prior: got {kind!r}, allowed are 'standard' and 'learned'")
+        if kind == "learned" and c_dim == 0:
+            raise ValueError("prior: got 'learned' with c_dim = 0, a learned prior needs a condition")
+        self.latent = latent
+        self.net = nn.Linear(c_dim, 2 * latent) if kind == "learned" else None
+        if self.net is not None:
+            nn.init.zeros_(self.net.weight)
+            nn.init.zeros_(self.net.bias)
+        self.register_buffer("zero", torch.zeros(latent), persistent=False)
+
+    def forward(self, c: Tensor | None = None) -> Independent:
+        """c (B, C) or None; returns p(z|c) with event shape (Z,), batch shape (B,), or () for N(0, I)."""
+        if self.net is None:
+            return Independent(Normal(self.zero, torch.ones_like(self.zero)), 1)
+        mu, log_var = self.net(c).chunk(2, dim=-1)
+        return Independent(Normal(mu, (0.5 * log_var).exp()), 1)
+
+
+class CVAE(nn.Module):
+    """A conditional variational autoencoder: `p(x|c) = ∫ p(x|z,c) p(z|c) dz`, with q(z|x,c) for the posterior.
+
+    Args:
+        x_shape: Shape of one datum, for instance (1, 28, 28); pixels are 0 or 1.
+        c_dim: Width C of the condition, for instance 10 for one-hot digits.
+        latent: Number of latents Z, at least 1.
+        hidden: Widths of the encoder's hidden layers; the decoder has them in reverse order.
+        activation: "tanh", "relu", "gelu" or "silu".
+        prior: "standard" for N(0, I), "learned" for N(mu(c), σ²(c)).
+
+    Raises:
+        ValueError: If a size is not positive, or a name is unknown.
+
+    References:
+        Kingma and Welling (2013), Auto-encoding variational Bayes; Sohn, Lee and Yan (2015), Learning structured
+        output representation using deep conditional generative models.
+    """
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        c_dim: int,
+        latent: int,
+        hidden: tuple[int, ...] = (256, 256),
+        activation: str = "tanh",
+        prior: str = "standard",
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("latent", latent, 1),
+            ("c_dim", c_dim, 0),
+            ("x_shape", math.prod(x_shape), 1),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}: got {value!r}, allowed are integers from {least}")
+        if not hidden:
+            raise ValueError("hidden: got no layer, at least one width is needed")
+        self.x_shape, self.c_dim, self.latent = tuple(x_shape), c_dim, latent
+        self.encoder = Encoder(x_shape, c_dim, latent, hidden, activation)
+        self.decoder = Decoder(x_shape, c_dim, latent, hidden, activation)
+        self.prior_net = Prior(c_dim, latent, prior)
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Independent:
+        """q(z|x,c), batch shape (B,), event shape (Z,). Args: x (B, *x_shape); c (B, C) or None."""
+        self.check(x=x, c=c)
+        return self.encoder(x, c)
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Independent:
+        """p(x|z,c), batch shape (..., B), event shape `x_shape`. Args: z (..., B, Z); c (B, C) or None."""
+        self.check(z=z, c=c)
+        return self.decoder(z, c)
+
+    def prior(self, c: Tensor | None = None) -> Independent:
+        """p(z|c), event shape (Z,); batch shape (B,), or () where the prior does not depend on c (B, C)."""
+        self.check(c=c)
+        return self.prior_net(c)
+
+    @torch.no_grad()
+    def sample(self, n: int | None = None, c: Tensor | None = None) -> Tensor:
+        """Generates: draws z from the prior and returns the mean image of p(x|z,c).
+
+        Args:
+            n: How many images, for a model without condition.
+            c: (B, C), one image for each row.
+
+        Returns:
+            Pixel probabilities in [0, 1], (n or B, *x_shape).
+        """
+        if (n is None) == (c is None):
+            raise ValueError(f"n, c: give one of them, got n={n} and c={None if c is None else tuple(c.shape)}")
+        prior = self.prior(c)
+        z = prior.sample((n,) if c is None else (() if prior.batch_shape else (len(c),)))
+        return self.decode(z, c).mean
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Draws z from q(z|x,c) and returns the mean image of p(x|z,c), (B, *x_shape) in [0, 1]."""
+        return self.decode(self.encode(x, c).sample(), c).mean
+
+    def check(self, x: Tensor | None = None, z: Tensor | None = None, c: Tensor | None = None) -> None:
+        """Refuses tensors whose shapes do not fit this model.
+
+        Raises:
+            ValueError: Naming the argument, the shape that came and the shape that is allowed.
+        """
+        if x is not None and tuple(x.shape[1:]) != self.x_shape:
+            raise ValueError(
+                f"x: got shape {tuple(x.shape)}, this model takes (B, {', '.join(map(str, self.x_shape))})"
+            )
+        if z is not None and z.shape[-1] != self.latent:
+            raise ValueError(f"z: got shape {tuple(z.shape)}, this model takes (..., B, {self.latent})")
+        if c is None and self.c_dim:
+            raise ValueError(f"c: got None, this model takes a condition of shape (B, {self.c_dim})")
+        if c is not None and not self.c_dim:
+            raise ValueError(f"c: got shape {tuple(c.shape)}, this model takes no condition")
+        if c is not None and (c.ndim != 2 or c.shape[1] != self.c_dim):
+            raise ValueError(f"c: got shape {tuple(c.shape)}, this model takes (B, {self.c_dim})")
+        rows = {len(x) if x is not None else None, z.shape[-2] if z is not None and z.ndim > 1 else None}
+        if c is not None and rows - {None} and len(c) not in rows and len(c) != 1:
+            raise ValueError(f"c: got {len(c)} rows, x or z has {(rows - {None}).pop()}")
+
+    def check_pixels(self, x: Tensor) -> None:
+        """Refuses values that the Bernoulli likelihood has no probability for.
+
+        Raises:
+            ValueError: If a pixel is neither 0 nor 1.
+        """
+        outside = (x != 0) & (x != 1)
+        if outside.any():
+            raise ValueError(
+                f"x: got pixels such as {x[outside][0].item():.4g}, the Bernoulli likelihood takes 0 and 1 only "
+                "(data.binarize makes them from grey ones)"
+            )
+
+
+class VAE(CVAE):
+    """A variational autoencoder, `p(x) = ∫ p(x|z) p(z) dz`: a CVAE without a condition.
+
+    Args:
+        x_shape, latent, hidden, activation: As for `CVAE`.
+
+    References:
+        Kingma and Welling (2013), Auto-encoding variational Bayes.
+    """
+
+    def __init__(
+        self,
+        x_shape: tuple[int, ...],
+        latent: int,
+        hidden: tuple[int, ...] = (256, 256),
+        activation: str = "tanh",
+    ) -> None:
+        super().__init__(x_shape, 0, latent, hidden, activation)

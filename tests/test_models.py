@@ -1,0 +1,164 @@
+"""Networks: what they return, how the condition enters, and what they refuse."""
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Independent, Normal
+
+from cvae_lib.models import CVAE, VAE, Prior
+from cvae_lib.nn import MLP, join
+
+SHAPE = (1, 4, 4)
+
+
+def cvae(**kwargs) -> CVAE:
+    torch.manual_seed(0)
+    return CVAE(SHAPE, **{"c_dim": 3, "latent": 2, "hidden": (8, 6), **kwargs})
+
+
+def binary(n: int) -> torch.Tensor:
+    return (torch.rand(n, *SHAPE) < 0.5).float()
+
+
+def test_shapes_and_kinds_of_what_the_networks_return():
+    model, x, c = cvae(), binary(5), torch.eye(3)[[0, 1, 2, 0, 1]]
+    q = model.encode(x, c)
+    assert isinstance(q, Independent) and isinstance(q.base_dist, Normal)
+    assert (q.batch_shape, q.event_shape) == ((5,), (2,))
+    p = model.decode(q.rsample((7,)), c)
+    assert isinstance(p.base_dist, Bernoulli)
+    assert (p.batch_shape, p.event_shape) == ((7, 5), SHAPE)
+    assert p.log_prob(x).shape == (7, 5)
+
+
+def test_log_prob_is_the_sum_over_pixels_of_log_bernoulli():
+    model, x, c = cvae(), binary(5), torch.eye(3)[[0, 1, 2, 0, 1]]
+    p = model.decode(torch.randn(5, 2), c)
+    by_hand = (x * p.mean.log() + (1 - x) * (1 - p.mean).log()).sum((1, 2, 3))
+    torch.testing.assert_close(p.log_prob(x), by_hand, rtol=1e-5, atol=1e-5)
+
+
+def test_encoder_head_is_mean_and_log_variance():
+    """σ for log-variance, or variance for σ, would change the entropy of q."""
+    model = VAE(SHAPE, 2, (8,))
+    with torch.no_grad():
+        model.encoder.head.weight.zero_()
+        model.encoder.head.bias.copy_(torch.tensor([0.0, 0.0, 1.0, -2.0]))
+    q = model.encode(binary(1)).base_dist
+    torch.testing.assert_close(q.variance, torch.tensor([[1.0, -2.0]]).exp())
+    assert (q.mean == 0).all()
+
+
+def test_both_networks_read_the_condition():
+    model, x, z = cvae(), binary(1), torch.randn(1, 2)
+    one, two = torch.eye(3)[:1], torch.eye(3)[1:2]
+    assert not torch.allclose(model.encode(x, one).mean, model.encode(x, two).mean)
+    assert not torch.allclose(model.decode(z, one).mean, model.decode(z, two).mean)
+
+
+def test_heads_are_not_squashed():
+    """A ReLU or tanh on the mean head could not give means on both sides of ±1."""
+    model = cvae()
+    with torch.no_grad():
+        model.encoder.head.weight.mul_(100)
+    mean = model.encode(binary(50), torch.eye(3)[torch.arange(50) % 3]).mean
+    assert mean.min() < -1 and mean.max() > 1
+
+
+def test_batch_rows_do_not_influence_each_other():
+    model, x, c = cvae(), binary(6), torch.eye(3)[[0, 1, 2, 0, 1, 2]]
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    torch.testing.assert_close(model.encode(x[order], c[order]).mean, model.encode(x, c).mean[order])
+
+
+def test_standard_prior_is_standard_and_learned_prior_starts_there():
+    for prior in (Prior(0, 3)(), Prior(4, 3, "learned")(torch.eye(4))):
+        assert (prior.mean == 0).all() and (prior.stddev == 1).all()
+
+
+def test_learned_prior_moves_with_the_condition_and_gets_a_gradient():
+    model = cvae(prior="learned")
+    with torch.no_grad():
+        model.prior_net.net.weight.normal_()
+    prior = model.prior(torch.eye(3))
+    assert prior.batch_shape == (3,) and not torch.allclose(prior.mean[0], prior.mean[1])
+    prior.log_prob(torch.zeros(2)).sum().backward()
+    assert model.prior_net.net.weight.grad.abs().sum() > 0
+
+
+def test_samples_come_from_the_prior_and_belong_to_their_condition():
+    model = cvae(prior="learned")
+    with torch.no_grad():  # one condition far away, with hardly any spread
+        model.prior_net.net.weight[:2, 1] = 30.0
+        model.prior_net.net.weight[2:, 1] = -20.0
+    images = model.sample(c=torch.eye(3)[[1, 1, 0]])
+    assert images.shape == (3, *SHAPE) and 0 <= images.min() and images.max() <= 1
+    expected = model.decode(torch.full((1, 2), 30.0), torch.eye(3)[1:2]).mean
+    torch.testing.assert_close(images[:2], expected.expand(2, *SHAPE), atol=1e-3, rtol=0)
+
+
+def test_unconditional_samples_differ_from_each_other():
+    torch.manual_seed(0)
+    images = VAE(SHAPE, 2, (8,)).sample(4)
+    assert images.shape == (4, *SHAPE) and not torch.allclose(images[0], images[1])
+
+
+def test_conditional_samples_of_one_class_differ_from_each_other():
+    """One z for the whole batch would make all of them the same."""
+    images = cvae().sample(c=torch.eye(3)[[1, 1]])
+    assert not torch.allclose(images[0], images[1])
+
+
+def test_save_and_load_give_the_same_function(tmp_path):
+    model, other = cvae(prior="learned"), cvae(prior="learned")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    other.load_state_dict(torch.load(tmp_path / "m.pt", weights_only=True))
+    x, c = binary(4), torch.eye(3)[[0, 1, 2, 0]]
+    assert torch.equal(model.encode(x, c).mean, other.encode(x, c).mean)
+    assert torch.equal(model.prior(c).mean, other.prior(c).mean)
+
+
+def test_join_broadcasts_the_condition_over_samples():
+    z, c = torch.zeros(7, 5, 2), torch.arange(15.0).view(5, 3)
+    assert torch.equal(join(z, c)[4, :, 2:], c)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: VAE(SHAPE, 0), "latent: got 0"),
+        (lambda: VAE(SHAPE, 2.0), "latent: got 2.0"),
+        (lambda: VAE(SHAPE, 2, ()), "hidden: got no layer"),
+        (lambda: VAE(SHAPE, 2, (0,)), "width of a layer: got 0"),
+        (lambda: VAE(SHAPE, 2, activation="sine"), "activation: got 'sine'"),
+        (lambda: CVAE(SHAPE, -1, 2), "c_dim: got -1"),
+        (lambda: CVAE(SHAPE, 3, 2, prior="flat"), "prior: got 'flat'"),
+        (lambda: CVAE(SHAPE, 0, 2, prior="learned"), "a learned prior needs a condition"),
+        (lambda: MLP((3, -1)), "width of a layer: got -1"),
+    ],
+)
+def test_bad_sizes_and_names_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda m: m.encode(torch.zeros(2, 1, 5, 5), torch.eye(3)[:2]), r"x: got shape \(2, 1, 5, 5\).*\(B, 1, 4, 4\)"),
+        (lambda m: m.encode(torch.zeros(2, *SHAPE), torch.eye(4)[:2]), r"c: got shape \(2, 4\).*\(B, 3\)"),
+        (lambda m: m.encode(torch.zeros(2, *SHAPE)), r"c: got None.*\(B, 3\)"),
+        (lambda m: m.encode(torch.zeros(2, *SHAPE), torch.eye(3)), "c: got 3 rows, x or z has 2"),
+        (lambda m: m.decode(torch.zeros(2, 5), torch.eye(3)[:2]), r"z: got shape \(2, 5\).*2\)"),
+        (lambda m: m.decode(torch.zeros(2, 2), torch.eye(3)), "c: got 3 rows"),
+        (lambda m: m.prior(), "c: got None"),
+        (lambda m: m.sample(3), "c: got None"),
+        (lambda m: m.sample(), "give one of them"),
+        (lambda m: VAE(SHAPE, 2).encode(torch.zeros(2, *SHAPE), torch.eye(3)[:2]), "takes no condition"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(cvae())

@@ -1,0 +1,255 @@
+"""The training loop: it learns, it is reproducible, it resumes, it stops, and it refuses bad input."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cvae_lib.data import Data, one_hot
+from cvae_lib.models import CVAE, VAE
+from cvae_lib.objectives import training_loss
+from cvae_lib.train import NonFiniteLoss, TrainConfig, fit, load_checkpoint
+
+SHAPE = (1, 4, 4)
+
+
+def data(n: int = 300, seed: int = 0) -> Data:
+    """Four patterns with some grey, as binary images could be the draws of."""
+    generator = torch.Generator().manual_seed(seed)
+    patterns = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(7)).round()
+    y = torch.randint(4, (n,), generator=generator)
+    return Data(0.9 * patterns[y] + 0.05, y, "made up: test")
+
+
+def model(seed: int = 0) -> VAE:
+    torch.manual_seed(seed)
+    return VAE(SHAPE, 2, (16,))
+
+
+def config(**kwargs) -> TrainConfig:
+    return TrainConfig(**{"epochs": 4, "batch": 50, "lr": 1e-2, "device": "cpu", **kwargs})
+
+
+def weights(trained: torch.nn.Module) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(trained.parameters()).detach()
+
+
+def test_training_lowers_the_bound_on_validation_and_history_adds_up():
+    trained = model()
+    history = fit(trained, data(), config(epochs=30), data(100, seed=1))
+    for log in (history.train, history.validation):
+        assert len(log["total"]) == 30 and history.epochs[-1] == 30
+        assert log["total"] == pytest.approx([d + r for d, r in zip(log["distortion"], log["rate"], strict=True)])
+    assert history.validation["total"][-1] < history.validation["total"][0] - 2
+    assert not trained.training and history.seconds > 0
+
+
+def test_history_is_in_nats_per_image():
+    """An untrained symmetric decoder gives each of 16 pixels about ln 2; a mean over pixels would give 0.7."""
+    untrained = model()
+    torch.nn.init.zeros_(untrained.decoder.head.weight)
+    history = fit(untrained, data(), config(epochs=1, lr=1e-12, schedule="constant"))
+    assert history.train["distortion"][0] == pytest.approx(16 * torch.tensor(2.0).log().item(), abs=1e-3)
+
+
+def test_same_seed_same_weights_and_another_seed_others():
+    runs = []
+    for seed in (0, 0, 1):
+        runs.append(model())
+        fit(runs[-1], data(), config(seed=seed))
+    assert torch.equal(weights(runs[0]), weights(runs[1]))
+    assert not torch.allclose(weights(runs[0]), weights(runs[2]))
+
+
+def test_neither_validation_nor_the_callers_random_stream_matters():
+    alone, validated = model(), model()
+    torch.manual_seed(1)
+    fit(alone, data(), config())
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    fit(validated, data(), config(), data(50, seed=1))
+    assert torch.equal(weights(alone), weights(validated))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
+def test_resumed_training_ends_at_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch, schedule):
+    whole, parts = model(), model()
+    log = fit(whole, data(), config(schedule=schedule), data(50, seed=1))
+    settings = config(schedule=schedule, checkpoint=tmp_path / "c.pt")
+    monkeypatch.setattr("cvae_lib.train._validate", stop_at(3))
+    with pytest.raises(KeyboardInterrupt):
+        fit(parts, data(), settings, data(50, seed=1))
+    monkeypatch.undo()
+    assert len(load_checkpoint(tmp_path / "c.pt")["history"]["train"]["total"]) == 2
+    fresh = model(seed=9)
+    resumed = fit(fresh, data(), settings, data(50, seed=1))
+    assert torch.equal(weights(whole), weights(fresh))
+    assert resumed.train == log.train and resumed.validation == log.validation
+
+
+def stop_at(call: int):
+    from cvae_lib.train import _validate
+
+    calls = []
+
+    def validate(*args):
+        calls.append(None)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return _validate(*args)
+
+    return validate
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path):
+    first, again = model(), model(seed=3)
+    settings = config(checkpoint=tmp_path / "c.pt")
+    fit(first, data(), settings)
+    fit(again, data(), settings)
+    assert torch.equal(weights(first), weights(again))
+
+
+def test_a_kill_while_the_checkpoint_is_written_leaves_the_old_one(tmp_path, monkeypatch):
+    settings = config(epochs=2, checkpoint=tmp_path / "c.pt")
+    fit(model(), data(), settings)
+    before = (tmp_path / "c.pt").read_bytes()
+
+    def torn(content, file):
+        file.write(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", torn)
+    from cvae_lib.train import _State
+
+    state = _State(model(), settings, data().x, None)
+    state.resume(f"{data().source}, 300 examples")
+    with pytest.raises(OSError, match="no space"):
+        state.save()
+    assert (tmp_path / "c.pt").read_bytes() == before and os.listdir(tmp_path) == ["c.pt"]
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "c.pt"
+    fit(model(), data(), config(checkpoint=path))
+    with pytest.raises(ValueError, match="checkpoint: .*belongs to another model"):
+        fit(VAE(SHAPE, 3, (16,)), data(), config(checkpoint=path))
+    with pytest.raises(ValueError, match="belongs to another config.*0.02"):
+        fit(model(), data(), config(checkpoint=path, lr=2e-2))
+    with pytest.raises(ValueError, match="belongs to another data"):
+        fit(model(), data(200), config(checkpoint=path))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        fit(model(), data(), config(checkpoint=path))
+
+
+def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    path = tmp_path / "c.pt"
+    with pytest.raises(NonFiniteLoss, match="step .* of 6 of epoch"):
+        fit(model(), data(), config(epochs=50, lr=1e30, schedule="constant", checkpoint=path))
+    if path.exists():
+        assert all(v.isfinite().all() for v in load_checkpoint(path)["model"].values())
+
+
+def test_non_finite_loss_after_good_epochs_names_the_first_bad_step(tmp_path):
+    calls = []
+
+    def objective(terms):
+        calls.append(None)
+        return training_loss(terms) * (float("nan") if len(calls) == 6 * 2 + 3 else 1.0)
+
+    with pytest.raises(NonFiniteLoss, match="step 3 of 6 of epoch 3"):
+        fit(model(), data(), config(objective=objective))
+
+
+def test_beta_moves_rate_against_distortion():
+    logs = [fit(model(), data(), config(epochs=30, beta=beta)) for beta in (0.2, 1.0, 5.0)]
+    rates = [log.train["rate"][-1] for log in logs]
+    distortions = [log.train["distortion"][-1] for log in logs]
+    assert rates == sorted(rates, reverse=True) and distortions == sorted(distortions)
+
+
+def test_beta_one_and_the_given_objective_agree():
+    usual, own = model(), model()
+    fit(usual, data(), config(beta=2.0))
+    fit(own, data(), config(objective=lambda terms: (terms.distortion + 2 * terms.rate).mean()))
+    assert torch.equal(weights(usual), weights(own))
+
+
+def test_capacity_holds_the_rate():
+    log = fit(model(), data(), config(epochs=60, beta=20.0, capacity=0.5, warmup=0.3))
+    assert log.train["rate"][-1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_warmup_starts_without_the_rate():
+    torch.manual_seed(0)
+    slow, plain = (fit(model(), data(), config(epochs=10, warmup=w, beta=5.0)) for w in (1.0, 0.0))
+    assert slow.train["rate"][1] > plain.train["rate"][1]
+
+
+def test_condition_reaches_the_model_row_by_row():
+    """Conditioned on the pattern, nothing is left for z: the rate falls to almost nothing, and nats are gained."""
+    train = data(600)
+    torch.manual_seed(0)
+    cvae, vae = CVAE(SHAPE, 4, 2, (16,)), VAE(SHAPE, 2, (16,))
+    given = fit(cvae, train.given(one_hot(train.y, 4)), config(epochs=40))
+    alone = fit(vae, train, config(epochs=40))
+    assert given.train["rate"][-1] < 0.3 < alone.train["rate"][-1]
+    assert given.train["total"][-1] < alone.train["total"][-1] - 0.5
+
+
+def test_fixed_binarisation_shows_the_same_pixels_in_every_epoch():
+    seen = {"fixed": [], "dynamic": []}
+    for mode, log in seen.items():
+        watched = model()
+        watched.encoder.register_forward_pre_hook(lambda _, args, log=log: log.append(args[0].sum().item()))
+        fit(watched, data(), config(epochs=2, batch=300, binarization=mode))
+    assert seen["fixed"][0] == seen["fixed"][1] and seen["dynamic"][0] != seen["dynamic"][1]
+
+
+def test_distributions_validate_again_after_fit():
+    fit(model(), data(), config(epochs=1))
+    with pytest.raises(ValueError):
+        torch.distributions.Bernoulli(probs=0.5).log_prob(torch.tensor(0.3))
+
+
+def test_one_batch_smaller_than_asked_for():
+    assert len(fit(model(), data(7), config(epochs=2)).epochs) == 2
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"beta": -1.0}, "beta: got -1.0"),
+        ({"beta": float("nan")}, "beta: got nan"),
+        ({"lr": 0.0}, "lr: got 0.0"),
+        ({"epochs": 0}, "epochs: got 0"),
+        ({"batch": 2.5}, "batch: got 2.5"),
+        ({"schedule": "cosine"}, "schedule: got 'cosine', allowed are one_cycle, constant"),
+        ({"optimizer": "lion"}, "optimizer: got 'lion'"),
+        ({"binarization": "static"}, "binarization: got 'static'"),
+        ({"warmup": 2.0}, "warmup: got 2.0"),
+        ({"capacity": -3.0}, "capacity: got -3.0"),
+        ({"objective": len, "checkpoint": "c.pt"}, "objective: got a function"),
+    ],
+)
+def test_bad_settings_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        config(**change)
+
+
+def test_bad_data_are_refused():
+    train = data()
+    with pytest.raises(ValueError, match="train: got no examples"):
+        fit(model(), Data(torch.zeros(0, *SHAPE), None, "made up: test"), config())
+    with pytest.raises(ValueError, match="grey values in"):
+        fit(model(), replace(train, x=train.x + 1), config())
+    with pytest.raises(ValueError, match="0 and 1 only"):
+        fit(model(), train, config(binarization="none"))
+    with pytest.raises(ValueError, match="c: got None"):
+        fit(CVAE(SHAPE, 4, 2), train, config())
+    with pytest.raises(ValueError, match="takes no condition"):
+        fit(model(), train.given(one_hot(train.y, 4)), config())
+    with pytest.raises(ValueError, match=r"c: got shape \(300, 4\).*\(B, 5\)"):
+        fit(CVAE(SHAPE, 5, 2), train.given(one_hot(train.y, 4)), config())
