@@ -72,7 +72,7 @@ class Prior(nn.Module):
 
     References:
         Sohn, Lee and Yan (2015), Learning structured output representation using deep conditional generative
-        models, section 4.1.
+        models, section 4.
     """
 
     def __init__(self, c_dim: int, latent: int, kind: str = "standard") -> None:

@@ -1,0 +1,51 @@
+# Commands of this repository; `make help` lists them. Each sets up .venv by itself on first use.
+# All paths are relative, so that the checkout may lie in a folder with spaces in its name.
+PYTHON ?= python3
+PROFILE :=
+NB :=
+SEED :=
+ARGS :=
+PY := .venv/bin/python
+STAMP := .venv/.complete
+# --nb 01 --nb 04 ..., --profile ci, --seed 3: only what was given
+WHICH = $(foreach n,$(NB),--nb "$(n)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SEED),--seed "$(SEED)")
+
+.PHONY: help run test lab render baselines results judges lint
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@echo "make TARGET [NB=04] [PROFILE=ci|laptop|full] [SEED=0] [ARGS='...']"
+	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' Makefile
+
+run: $(STAMP)  ## execute the notebooks; copies, pictures and a summary in build/
+	@$(PY) notebooks/run.py $(WHICH) $(ARGS)
+
+test: $(STAMP)  ## every check: library, repository, each notebook by nbval and by papermill
+	@$(PY) -m pytest tests notebooks --nbval-lax $(ARGS)
+
+lab: $(STAMP)  ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab --notebook-dir=notebooks $(ARGS)
+
+render: $(STAMP)  ## execute the committed notebooks again and store their outputs
+	@$(PY) notebooks/render.py $(foreach n,$(NB),--nb "$(n)") $(ARGS)
+
+results: $(STAMP)  ## many-seed runs into notebooks/results/ and README's tables (resumes where it stopped)
+	@$(PY) notebooks/results.py $(WHICH) $(ARGS)
+
+baselines: $(STAMP)  ## expected bands of every metric, from the seeds of ci and laptop, on purpose
+	@$(PY) notebooks/results.py --baselines $(foreach n,$(NB),--nb "$(n)") $(ARGS)
+
+judges: $(STAMP)  ## train the classifiers that judge samples again
+	@$(PY) -m cvae_lib.judges.train $(ARGS)
+
+lint: $(STAMP)  ## ruff on .py and .ipynb
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is not. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Setting up .venv (once, some minutes: torch is large) from pyproject.toml and constraints.txt"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[notebooks,dev]"
+	@touch $(STAMP)
+	@echo "Ready: $$($(PY) --version), in .venv"

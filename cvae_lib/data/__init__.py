@@ -1,0 +1,7 @@
+"""Datasets as tensors, each with a word on where it came from."""
+
+from cvae_lib.data.dataset import Data, binarize, one_hot
+from cvae_lib.data.files import DataError
+from cvae_lib.data.splits import NAMES, SPLITS, load
+
+__all__ = ["NAMES", "SPLITS", "Data", "DataError", "binarize", "load", "one_hot"]

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Run notebooks over many seeds; store what they report, the bands that follow, and README's tables.
+
+    python notebooks/results.py                          # laptop, seeds 0 to 4, into notebooks/results/
+    python notebooks/results.py --profile full --seed 0  # the published protocol, meant for a GPU
+    python notebooks/results.py --baselines              # ci and laptop seeds, then notebooks/baselines.json
+
+What is stored is not run again unless the notebook's code changed or --force is given, so that an interrupted
+run goes on where it stopped. A band is mean ± 3 standard deviations over the stored seeds, never wider.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import run
+import torch
+
+from cvae_lib import notebook
+
+SEEDS = {"ci": 10, "laptop": 5, "full": 5}  # how many, from 0 on, where none are named
+LEAST = 5  # a standard deviation from fewer seeds says little
+ROUNDING = 1e-6  # relative half-width of a band where every seed gave the same number: rounding differs by CPU
+MARKERS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.S)
+
+
+def band(values: list[float]) -> dict[str, float]:
+    """The expected band of a metric: mean ± 3 sample standard deviations of its values over seeds."""
+    if len(values) < LEAST:
+        raise ValueError(f"values: got {len(values)}; a band needs at least {LEAST} seeds")
+    mean, deviation, number = notebook.spread([{"metrics": {"m": value}} for value in values])["m"]
+    half = max(3 * deviation, ROUNDING * abs(mean))
+    return {"low": mean - half, "high": mean + half, "mean": mean, "sd": deviation, "seeds": number}
+
+
+def code_hash(path: Path) -> str:
+    """A fingerprint of a notebook's code: prose and outputs may change without a new run."""
+    code = "\n\n".join(cell.source for cell in run.read(path).cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def library_hash(folder: Path = Path(notebook.__file__).parent) -> str:
+    """A fingerprint of what the library computes: its syntax trees without docstrings, plots left out."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+                node.body = node.body[1:]
+        if path.name not in ("plot.py", "table.py", "notebook.py"):
+            whole.update(ast.dump(tree).encode())
+    return whole.hexdigest()[:16]
+
+
+def save(path: Path, content: Any) -> None:
+    """Write JSON in one step, so that no reader meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    growing = path.with_name(f".{path.name}.{os.getpid()}")
+    growing.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(growing, path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """JSON from a file; empty where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def circumstances() -> dict[str, Any]:
+    """Device, versions and date, without the name of any machine."""
+    gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if gpu else f"CPU, {os.environ['OMP_NUM_THREADS']} threads"
+    versions = {"python": platform.python_version(), "torch": torch.__version__.split("+")[0]}
+    return {"device": device, "versions": versions, "date": time.strftime("%Y-%m-%d"), "library": library_hash()}
+
+
+def add(entry: dict[str, Any], outcome: run.Outcome, code: str) -> dict[str, Any]:
+    """The stored entry of a notebook and profile with one more run in it."""
+    report = outcome.report
+    if entry and entry["source"] != report["source"]:
+        raise ValueError(f"data was {report['source']}, the stored runs are on {entry['source']}: not stored")
+    new = {"seed": report["seed"], "metrics": report["metrics"], "seconds": round(outcome.seconds, 1)}
+    runs = [old for old in entry.get("runs", []) if old["seed"] != new["seed"]] + [new]
+    facts = {"protocol": report.get("protocol", ""), **circumstances(), "source": report["source"], "code": code}
+    return {**facts, "runs": sorted(runs, key=lambda r: r["seed"])}
+
+
+def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path) -> int:
+    """Run one notebook for the seeds not stored yet, storing after each; how many could not be stored."""
+    target, code, failed = path.parent / "results" / f"{path.stem}.json", code_hash(path), 0
+    stored = load(target).get(path.stem, {})
+    entry = stored.get(profile, {}) if not force else {}
+    entry = entry if entry.get("code") == code else {}
+    if entry and entry["library"] != library_hash():
+        print(f"{path.stem}, {profile}: stored runs are of an older cvae_lib (--force runs them again)")
+    missing = [seed for seed in seeds if seed not in [old["seed"] for old in entry.get("runs", [])]]
+    for seed in missing:
+        print(f"{path.stem:<20} {profile}, seed {seed}", end=" ", flush=True)
+        copy = build / "results" / profile / f"seed-{seed}" / path.name
+        outcome = run.execute(path, copy, {"profile": profile, "seed": seed})
+        why_not = outcome.error or ("" if outcome.report else "it reported nothing")
+        try:
+            entry = add(entry, outcome, code) if not why_not else entry
+        except ValueError as error:
+            why_not = str(error)
+        print(f"{outcome.seconds:6.1f} s  {why_not or 'stored'}", flush=True)
+        failed += bool(why_not)
+        if not why_not:
+            save(target, {path.stem: {**load(target).get(path.stem, {}), profile: entry}})
+    if not missing:
+        print(f"{path.stem:<20} {profile}, seeds {', '.join(map(str, seeds))}: stored already")
+    return failed
+
+
+def baselines(paths: list[Path], folder: Path) -> None:
+    """Bands from the stored ci and laptop runs of these notebooks; where seeds are missing the old ones stay."""
+    bands = load(folder / "baselines.json")
+    for path in paths:
+        stored = load(folder / "results" / f"{path.stem}.json").get(path.stem, {})
+        for profile in (p for p in ("ci", "laptop") if p in stored):
+            entry = stored[profile]
+            if len(entry["runs"]) < LEAST:
+                print(f"{path.stem}, {profile}: {len(entry['runs'])} seeds stored, {LEAST} needed: no new bands")
+                continue
+            columns = {m: [r["metrics"][m] for r in entry["runs"]] for m in entry["runs"][0]["metrics"]}
+            made = {entry["source"]: {m: band(values) for m, values in columns.items()}}
+            bands.setdefault(path.stem, {})[profile] = made
+    save(folder / "baselines.json", dict(sorted(bands.items())))
+
+
+def tables(folder: Path) -> str:
+    """README's results: each metric by profile beside the published number, and the protocols below."""
+    published = load(folder / "results" / "published.json")
+    lines = ["| notebook | metric | laptop | full | published |", "|---|---|---|---|---|"]
+    below = []
+    for path in run.find([], folder):
+        stored = load(folder / "results" / f"{path.stem}.json").get(path.stem, {})
+        shown = {p: notebook.spread(stored[p]["runs"]) for p in ("laptop", "full") if p in stored}
+        for metric in dict.fromkeys(m for spread in shown.values() for m in spread):
+            ours = [in_words(shown[p][metric]) if metric in shown.get(p, {}) else "–" for p in ("laptop", "full")]
+            theirs = published.get(path.stem, {}).get(metric, "–")
+            lines.append(f"| {path.stem} | {metric} | {' | '.join(ours)} | {theirs} |")
+        for p in shown:
+            e = stored[p]
+            made = f"{e['device']}, torch {e['versions']['torch']}, {e['date']}"
+            below.append(f"- {path.stem}, {p}: {e['protocol'] or 'see the notebook'} ({e['source']}; {made})")
+    return "\n".join([*lines, "", *below, ""])
+
+
+def in_words(spread: tuple[float, float, int]) -> str:
+    """Mean ± standard deviation and the number of seeds."""
+    mean, deviation, number = spread
+    return f"{mean:.4g} ± {deviation:.2g} ({number} seeds)" if number > 1 else f"{mean:.4g} (1 seed)"
+
+
+def write_readme(readme: Path, folder: Path) -> None:
+    """Put the tables between README's markers."""
+    old = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if not MARKERS.search(old):
+        print(f"{readme.name} has no <!-- results:begin --> ... <!-- results:end -->: no table was written")
+        return
+    readme.write_text(MARKERS.sub(lambda m: m[1] + tables(folder) + m[2], old), encoding="utf-8")
+
+
+def main(argv: list[str] | None = None, folder: Path = run.HERE, build: Path = run.BUILD) -> int:
+    """Run, store, and write what follows from it; 1 if any run was not stored, 2 if the request was refused."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nb", action="append", default=[], metavar="NN", help="only this notebook; repeatable")
+    parser.add_argument("--profile", default="laptop", help="ci, laptop (default) or full")
+    parser.add_argument("--seed", type=int, action="append", help="only this seed; repeatable")
+    parser.add_argument("--force", action="store_true", help="run also what is stored")
+    parser.add_argument("--baselines", action="store_true", help="the seeds of ci and laptop, then the bands")
+    parser.add_argument("--no-run", action="store_true", help="only write what follows from the stored runs")
+    given = parser.parse_args(argv)
+    os.environ["CVAE_STRICT"] = "0"  # the bands are what may be about to move
+    profiles = ["ci", "laptop"] if given.baselines else [given.profile]
+    try:
+        paths = run.find(given.nb, folder)
+        seeds = {notebook.known_profile(p): given.seed or list(range(SEEDS[p])) for p in profiles}
+        for path in paths:
+            run.check_parameters(path, {"profile": "", "seed": 0})
+    except (ValueError, KeyError) as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return 2
+    jobs = [(path, profile) for profile in profiles for path in paths if not given.no_run]
+    failed = sum(collect(path, profile, seeds[profile], given.force, build) for path, profile in jobs)
+    if given.baselines:
+        baselines(paths, folder)
+    write_readme(folder.parent / "README.md", folder)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

