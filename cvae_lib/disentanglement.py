@@ -20,7 +20,7 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> fl
 
     References:
         Chen et al. (2018), Isolating sources of disentanglement in VAEs, section 4; Locatello et al. (2019),
-        Challenging common assumptions in the unsupervised learning of disentangled representations, appendix C.
+        Challenging common assumptions in the unsupervised learning of disentangled representations.
     """
     z, v = _codes_and_factors(codes, factors)
     gaps = []

@@ -118,7 +118,7 @@ def active_units(model: CVAE, x: Tensor, c: Tensor | None = None, threshold: flo
         Booleans, (Z,).
 
     References:
-        Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders, section 5.1.
+        Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders, section 5.2.
     """
     relative = []
     with _evaluation(model):

@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from cvae_lib.train import History
+from cvae_lib.config import History
 
 
 def images(ax: Axes, x: Tensor, columns: int, title: str = "", rows: Sequence = (), heads: Sequence = ()) -> Axes:
@@ -59,6 +59,7 @@ def history(ax: Axes, log: History, term: str = "total", label: str = "") -> Axe
     if log.validation[term]:
         ax.plot(log.epochs, log.validation[term], "-", color=line.get_color(), label=f"{label} validation".strip())
     ax.set(xlabel="epoch", ylabel=f"{names[term]} (nats per image)")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
     return ax
 

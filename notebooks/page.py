@@ -25,7 +25,7 @@ caption { text-align: left; font-weight: bold; padding: .3rem 0; }
 th, td { border: 1px solid; padding: .25rem .7rem; text-align: left; vertical-align: top; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; width: 18rem; }
-figure img { width: 100%; }
+figure img { width: 100%; max-height: 14rem; object-fit: contain; object-position: left; }
 figcaption { font-size: .85rem; }
 """
 

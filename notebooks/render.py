@@ -11,6 +11,7 @@ from the bundled digits, where a notebook asks for more, are not stored unless -
 from __future__ import annotations
 
 import argparse
+import base64
 import copy
 import os
 import sys
@@ -60,7 +61,17 @@ def render(path: Path, allow_bundled: bool) -> str:
     growing = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
     nbformat.write(rendered, growing)
     os.replace(growing, path)
+    if picture := front_picture(rendered):
+        path.with_suffix(".png").write_bytes(picture)
     return ""
+
+
+def front_picture(rendered: nbformat.NotebookNode) -> bytes | None:
+    """The PNG of the cell tagged `front-picture`, which README shows; None where no cell has the tag."""
+    for cell in rendered.cells:
+        if "front-picture" in cell.metadata.get("tags", []):
+            return next(base64.b64decode(o.data["image/png"]) for o in cell.outputs if "image/png" in o.get("data", {}))
+    return None
 
 
 def main(argv: list[str] | None = None, folder: Path = run.HERE) -> int:

@@ -59,7 +59,7 @@ class Network:
         md5 = {file: hashlib.md5(content).hexdigest() for file, content in self.files.items()}
         known = {name: dataclasses.replace(archive, md5=md5) for name, archive in sources.ARCHIVES.items()}
         monkeypatch.setattr(sources, "ARCHIVES", known)
-        monkeypatch.setattr(registry, "QUIET", 0.7)
+        monkeypatch.setattr(registry, "QUIET", 1.5)
         monkeypatch.setattr(sources, "SILENCE", 0.5)
         monkeypatch.setenv("CVAE_DATA", str(self.folder))
         monkeypatch.setenv("PATH", f"{self.bin}{os.pathsep}{os.environ['PATH']}")

