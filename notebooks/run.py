@@ -22,6 +22,8 @@ from typing import Any
 # Bands hold for this number of threads; a progress bar has no reader in a notebook that nobody watches.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 os.environ.setdefault("TQDM_DISABLE", "1")
+if folder := os.environ.get("CVAE_DATA"):  # a kernel works in the folder of its notebook
+    os.environ["CVAE_DATA"] = os.path.abspath(folder)
 
 import nbformat
 import page  # beside this file
