@@ -12,7 +12,9 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 sys.path.insert(0, str(Path(__file__).parent / "notebooks"))  # run.py, render.py and results.py
 
 import matplotlib
+import torch
 
+torch.set_num_threads(1)  # of the tests' own small networks, where threads only wait; kernels keep theirs
 matplotlib.use("Agg")  # figures of tests need no screen; notebooks keep their inline pictures
 
 
