@@ -39,6 +39,8 @@ def test_history_has_both_curves_and_units(ax):
 def test_latents_are_grouped_by_class(ax):
     plot.latents(ax, torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]), torch.tensor([1, 0, 1]))
     assert [len(c.get_offsets()) for c in ax.collections] == [1, 2]
+    ax.clear()
+    assert len(plot.latents(ax, torch.zeros(30, 2), torch.zeros(30).long(), most=20).collections[0].get_offsets()) == 20
 
 
 def test_rate_distortion_names_each_beta(ax):
