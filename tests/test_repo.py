@@ -222,6 +222,11 @@ def test_a_command_that_help_lists_exists_and_ci_calls_the_tests():
     assert "make test" in script.read_text() and script.stat().st_mode & 0o111
 
 
+def test_no_stray_notebook_lies_beside_the_numbered_ones():
+    stray = {p.name for p in (ROOT / "notebooks").glob("*.ipynb")} - {p.name for p in NOTEBOOKS}
+    assert not stray, f"nbval would run {sorted(stray)}: a tool's left-over copy?"
+
+
 @for_each(NOTEBOOKS)
 def test_the_picture_beside_a_notebook_is_the_one_in_it(path):
     picture = render.front_picture(run.read(path))
