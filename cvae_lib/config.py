@@ -34,7 +34,9 @@ class TrainConfig:
     samples: int = 1  # latent draws for each example
     binarization: str = "dynamic"  # of the pixels at each step; "fixed" once; "none" where they are 0 or 1 already
     seed: int = 0  # of permutations, binarisation and latent noise
-    device: str | None = None  # None: the first GPU where there is one, else the CPU
+    matmul: str = "highest"  # torch.set_float32_matmul_precision while training; "high" and "medium" are faster
+    compile: bool = False  # torch.compile for the loss: half a minute once, then fewer and larger kernels
+    device: str | None = None  # None: the GPU where there is one, else the CPU
     checkpoint: Path | None = None  # file written after each epoch, and resumed from where it exists
     label: str = "fit"  # stands before the progress line
 
@@ -43,6 +45,7 @@ class TrainConfig:
             "schedule": ("one_cycle", "constant"),
             "optimizer": ("adam", "sgd"),
             "binarization": ("dynamic", "fixed", "none"),
+            "matmul": ("highest", "high", "medium"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 from torch import Tensor
-from torch.distributions import Distribution, Independent, kl_divergence
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from cvae_lib.models import CVAE
 
@@ -29,7 +29,14 @@ class ElboTerms(NamedTuple):
         return -(self.distortion + self.rate)
 
 
-def elbo_terms(model: CVAE, x: Tensor, c: Tensor | None = None, samples: int = 1, validate: bool = True) -> ElboTerms:
+def elbo_terms(
+    model: CVAE,
+    x: Tensor,
+    c: Tensor | None = None,
+    samples: int = 1,
+    validate: bool = True,
+    noise: Tensor | None = None,
+) -> ElboTerms:
     """The two terms of the negative ELBO.
 
     `distortion = -E_q(z|x,c)[log p(x|z,c)]`, estimated with reparameterised samples, and
@@ -41,19 +48,21 @@ def elbo_terms(model: CVAE, x: Tensor, c: Tensor | None = None, samples: int = 1
         c: (B, C), or None for a VAE.
         samples: Number S of latent draws for the distortion.
         validate: Whether to look at every pixel first; `fit` does so once for the whole set instead.
+        noise: Draws ε from N(0, I), (S, B, Z), for `z = mu + σ·ε`; None draws them here.
 
     Returns:
         `ElboTerms` in nats, each term (B,).
 
     Raises:
-        ValueError: If shapes do not fit the model, a pixel is outside {0, 1}, or samples < 1.
+        ValueError: If shapes do not fit the model, a pixel is outside {0, 1}, samples < 1, or noise is given for a
+            posterior that is not Gaussian.
 
     References:
         Kingma and Welling (2013), Auto-encoding variational Bayes, equations 3 and 10.
     """
     _check(model, x, samples, validate)
     q, prior = model.encode(x, c), model.prior(c)
-    z = q.rsample((samples,))  # (S, B, Z)
+    z = q.rsample((samples,)) if noise is None else _moved_by(noise, q, samples)  # (S, B, Z)
     distortion = -model.decode(z, c).log_prob(x).mean(0)
     return ElboTerms(distortion, *kl_terms(q, prior, z))
 
@@ -144,6 +153,15 @@ def ramp(progress: float, share: float) -> float:
         Bowman et al. (2016), Generating sentences from a continuous space, section 3.1.
     """
     return 1.0 if share == 0 else min(1.0, progress / share)
+
+
+def _moved_by(noise: Tensor, q: Distribution, samples: int) -> Tensor:
+    wanted = (samples, *q.batch_shape, *q.event_shape)
+    if tuple(noise.shape) != wanted:
+        raise ValueError(f"noise: got shape {tuple(noise.shape)}, allowed is (S, B, Z) = {wanted}")
+    if not (isinstance(q, Independent) and isinstance(q.base_dist, Normal)):
+        raise ValueError(f"noise: got it for a posterior {q}, allowed is a diagonal Gaussian")
+    return q.mean + q.stddev * noise
 
 
 def _check(model: CVAE, x: Tensor, samples: int, validate: bool) -> None:

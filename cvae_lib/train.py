@@ -1,6 +1,5 @@
-"""The one training loop, `fit`, and its checkpoints; `TrainConfig` and `History` stand in `config`."""
+"""The one training loop, `fit`; its step stands in `step`, `TrainConfig` and `History` in `config`."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,11 +12,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 from tqdm import tqdm
 
+from cvae_lib import processes
+from cvae_lib.checkpoint import load_checkpoint, save_checkpoint
 from cvae_lib.config import TERMS, History, TrainConfig
 from cvae_lib.data import Data, binarize
 from cvae_lib.metrics import elbo
 from cvae_lib.models import CVAE
-from cvae_lib.objectives import ElboTerms, elbo_terms, ramp, training_loss
+from cvae_lib.step import Step
 
 __all__ = ["History", "NonFiniteLoss", "TrainConfig", "fit", "load_checkpoint"]
 
@@ -30,7 +31,8 @@ def fit(model: CVAE, train: Data, config: TrainConfig, validation: Data | None =
     """Trains a VAE or CVAE in place.
 
     The data stay in memory on the device. One seed decides everything; the surrounding random stream is left as it
-    was found, and validation does not change the weights.
+    was found, and validation does not change the weights. Within `processes.joined()` the batch is divided among
+    the processes, to the same effect; the first of them writes the checkpoint.
 
     Args:
         model: Moved to the device and trained in place.
@@ -42,8 +44,8 @@ def fit(model: CVAE, train: Data, config: TrainConfig, validation: Data | None =
         The `History`, in nats per example.
 
     Raises:
-        ValueError: If data and model do not fit, a pixel is outside its range, or the checkpoint belongs to another
-            model, configuration or data set.
+        ValueError: If data and model do not fit, a pixel is outside its range, the batch cannot be divided among
+            the processes, or the checkpoint belongs to another model, configuration or data set.
         NonFiniteLoss: If the loss was not finite; read once an epoch, so that no step waits for it.
     """
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -54,108 +56,78 @@ def fit(model: CVAE, train: Data, config: TrainConfig, validation: Data | None =
         if config.binarization == "fixed":
             x = binarize(x, "fixed", config.seed)
         model.to(device).train()
-        state = _State(model, config, x.to(device), None if c is None else c.to(device))
-        state.resume(f"{train.source}, {len(train)} examples")
-        start = time.perf_counter() - state.history.seconds
-        done = len(state.history.epochs)
-        bar = tqdm(range(done, config.epochs), config.label, leave=False, file=sys.stdout, ncols=80)
-        for _ in bar:
-            state.epoch()
-            if held_out:
-                _record(state.history.validation, _validate(model, *held_out, config.seed))
-            state.history.seconds = time.perf_counter() - start
-            state.save()
-            bar.set_postfix_str(f"-ELBO {state.history.train['total'][-1]:.2f}")
+        training = _Training(model, config, *_moved(x, c, model))
+        training.resume(f"{train.source}, {len(train)} examples")
+        held_out = held_out and _moved(*held_out, model)
+        history = training.history
+        start = time.perf_counter() - history.seconds
+        shown = {"leave": False, "file": sys.stdout, "ncols": 80, "disable": True if processes.rank() else None}
+        with tqdm(range(len(history.epochs), config.epochs), config.label, **shown) as bar:
+            for _ in bar:
+                with _matmul_precision(config.matmul):
+                    training.epoch()
+                if held_out:
+                    _record(history.validation, _validate(model, *held_out, config.seed))
+                history.seconds = time.perf_counter() - start
+                training.save()
+                bar.set_postfix_str(f"-ELBO {history.train['total'][-1]:.2f}")
     model.eval()
-    print(_closing_line(config, state.history))
-    return state.history
+    if processes.rank() == 0:
+        print(_closing_line(config, history))
+    return history
 
 
-class _State:
+class _Training:
     """Everything that changes during training: weights, optimiser, schedule, random stream, history."""
 
     def __init__(self, model: CVAE, config: TrainConfig, x: Tensor, c: Tensor | None) -> None:
-        self.model, self.config, self.x, self.c = model, config, x, c
-        self.batch = min(config.batch, len(x))
-        self.steps = len(x) // self.batch  # of one epoch
+        self.model, self.config, self.examples, self.device = model, config, len(x), x.device
+        self.step = Step(model, config, x, c)
+        self.steps = self.examples // self.step.batch  # of one epoch
+        self.total = self.steps * config.epochs
         self.history = History()
-        self.optimizer = _optimizer(model, config)
         self.scheduler = None
         if config.schedule == "one_cycle":
             self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, config.lr, total_steps=self.steps * config.epochs, cycle_momentum=False
+                self.step.optimizer, config.lr, total_steps=self.total, cycle_momentum=False
             )
 
     def epoch(self) -> None:
         """One pass over the data in a fresh order; sums stay on the device until it ends."""
-        sums = torch.zeros(2, device=self.x.device)
-        bad = torch.full((), -1, device=self.x.device)  # the first step with a non-finite loss, -1 for none
-        order = torch.randperm(len(self.x), device=self.x.device)
+        self.step.clear()
+        order = torch.randperm(self.examples, device=self.device)
         first = len(self.history.epochs) * self.steps
-        for step, rows in enumerate(order.split(self.batch)[: self.steps]):
-            terms, loss = self.step(rows, first + step)
-            sums += torch.stack([terms.distortion.mean(), terms.rate.mean()]).detach()
-            bad = torch.where((bad < 0) & ~loss.detach().isfinite(), step, bad)
-        if bad >= 0:
-            where = f"step {int(bad) + 1} of {self.steps} of epoch {len(self.history.epochs) + 1}"
+        for number, rows in enumerate(order.split(self.step.batch)[: self.steps], first):
+            self.step(rows, number / self.total)
+            if self.scheduler:
+                self.scheduler.step()
+        bad = int(processes.largest(self.step.bad))
+        if bad:
+            where = f"step {bad} of {self.steps} of epoch {len(self.history.epochs) + 1}"
             kept = f"; {self.config.checkpoint} holds the epoch before" if first and self.config.checkpoint else ""
             raise NonFiniteLoss(f"{self.config.label}: the loss was not finite in {where}{kept}; try a lower lr")
-        _record(self.history.train, sums / self.steps)
-
-    def step(self, rows: Tensor, number: int) -> tuple[ElboTerms, Tensor]:
-        """The training step: binarise, both terms of the ELBO, the loss, its gradient, one update."""
-        config = self.config
-        x = self.x[rows]
-        if config.binarization == "dynamic":
-            x = torch.bernoulli(x)  # fresh pixels each time an image is seen
-        c = None if self.c is None else self.c[rows]
-        terms = elbo_terms(self.model, x, c, config.samples, validate=False)
-        loss = self.loss(terms, ramp(number / (self.steps * config.epochs), config.warmup))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        if self.scheduler:
-            self.scheduler.step()
-        return terms, loss
-
-    def loss(self, terms: ElboTerms, rise: float) -> Tensor:
-        if self.config.objective:
-            return self.config.objective(terms)
-        if self.config.capacity is None:
-            return training_loss(terms, self.config.beta * rise)
-        return training_loss(terms, self.config.beta, self.config.capacity * rise)
+        _record(self.history.train, processes.mean(self.step.sums) / self.steps)
 
     def save(self) -> None:
-        """Writes the checkpoint under another name first, so that a kill in between leaves the old one whole."""
-        if self.config.checkpoint is None:
+        """Writes the checkpoint, where one is asked for; the first process alone does."""
+        if self.config.checkpoint is None or processes.rank():
             return
-        path = Path(self.config.checkpoint)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            with open(part, "wb") as file:
-                torch.save(self.content(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-
-    def content(self) -> dict:
-        cuda = self.x.device.type == "cuda"
-        return {
+        cuda = self.device.type == "cuda"
+        content = {
             "owner": self.owner,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.step.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.x.device) if cuda else None,
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
             "history": asdict(self.history),
         }
+        save_checkpoint(self.config.checkpoint, content)
 
     def resume(self, data: str) -> None:
         """Goes on from the checkpoint, where there is one that belongs to this model, configuration and data."""
-        config = {k: v for k, v in asdict(self.config).items() if k not in ("checkpoint", "device", "label")}
+        without = ("checkpoint", "device", "label", "compile")
+        config = {k: v for k, v in asdict(self.config).items() if k not in without}
         shapes = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
         self.owner = {"config": repr(config), "model": repr(shapes), "data": data}
         path = self.config.checkpoint
@@ -166,35 +138,22 @@ class _State:
             if saved["owner"][what] != ours:
                 raise ValueError(f"checkpoint: {path} belongs to another {what}: {saved['owner'][what]}, not {ours}")
         self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        optimizer = self.step.optimizer
+        optimizer.load_state_dict(saved["optimizer"])
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"].to(self.device)
         if self.scheduler:
             self.scheduler.load_state_dict(saved["scheduler"])
         torch.set_rng_state(saved["rng"])
-        if saved["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(saved["cuda_rng"], self.x.device)
+        if saved["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda_rng"], self.device)
         self.history = History(**saved["history"])
-
-
-def load_checkpoint(path: Path) -> dict:
-    """Reads a checkpoint of `fit`; its entry "model" is for `load_state_dict`. Runs no code from the file.
-
-    Raises:
-        ValueError: If the file is not a whole checkpoint of `fit`.
-    """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        saved["owner"], saved["model"]
-    except Exception as error:
-        raise ValueError(f"checkpoint: {path} is not a whole checkpoint of cvae_lib.train.fit ({error})") from error
-    return saved
 
 
 def _prepare(model: CVAE, data: Data, config: TrainConfig, name: str) -> tuple[Tensor, Tensor | None]:
     if len(data) == 0:
         raise ValueError(f"{name}: got no examples, at least one is needed")
     model.check(x=data.x, c=data.c)
-    if data.c is not None and len(data.c) != len(data.x):
-        raise ValueError(f"{name}: got {len(data.c)} rows in c and {len(data.x)} in x")
     fixed = "fixed" if config.binarization != "none" else "none"
     if name == "validation" or fixed == "none":
         x = binarize(data.x, fixed, config.seed)
@@ -203,14 +162,14 @@ def _prepare(model: CVAE, data: Data, config: TrainConfig, name: str) -> tuple[T
     return binarize(data.x, "none"), data.c  # looks at the range only
 
 
-def _optimizer(model: CVAE, config: TrainConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=config.momentum)
-    return torch.optim.Adam(model.parameters(), lr=config.lr, betas=config.adam_betas, eps=config.adam_eps, fused=True)
+def _moved(x: Tensor, c: Tensor | None, model: CVAE) -> tuple[Tensor, Tensor | None]:
+    """Both on the model's device, in its precision."""
+    weight = next(model.parameters())
+    return x.to(weight), None if c is None else c.to(weight)
 
 
 def _validate(model: CVAE, x: Tensor, c: Tensor | None, seed: int) -> Tensor:
-    with torch.random.fork_rng([next(model.parameters()).device] if torch.cuda.is_available() else []):
+    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
         torch.manual_seed(seed)  # the same noise after every epoch, and none taken from the training stream
         terms = elbo(model, x, c, validate=False)
     return torch.stack([terms.distortion.mean(), terms.rate.mean()])
@@ -239,3 +198,13 @@ def _unchecked_distributions() -> Iterator[None]:
         yield
     finally:
         Distribution.set_default_validate_args(before)
+
+
+@contextmanager
+def _matmul_precision(precision: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -7,7 +7,7 @@ import torch
 from fake_sources import TRAIN, Network
 
 from cvae_lib import data
-from cvae_lib.data import Data, binarize, load, one_hot, sources
+from cvae_lib.data import Data, Grey, binarize, load, one_hot, sources
 
 
 @pytest.fixture
@@ -174,3 +174,32 @@ def test_labels_of_another_length_are_refused(row):
 def test_no_rows_cannot_be_taken(row):
     with pytest.raises(ValueError, match="n is 0"):
         row.take(0)
+
+
+def test_the_fast_draw_of_binary_pixels_has_the_grey_values_as_probabilities():
+    levels = torch.arange(256) / 255
+    torch.manual_seed(0)
+    grey = Grey(levels.repeat(20_000, 1))
+    drawn = grey.draw(torch.arange(20_000))
+    assert drawn.dtype == torch.bool and drawn.shape == (20_000, 256)
+    assert not drawn[:, 0].any() and drawn[:, -1].all()  # 0 and 1 are certain
+    standard_error = (levels * (1 - levels) / 20_000).sqrt()
+    assert ((drawn.float().mean(0) - levels).abs() <= 4.5 * standard_error + 2**-16).all()
+
+
+def test_pixels_that_share_a_random_word_are_independent_and_each_draw_is_new():
+    torch.manual_seed(0)
+    grey = Grey(torch.full((50_000, 8), 0.5))
+    first, again = grey.draw(torch.arange(50_000)).float(), grey.draw(torch.arange(50_000)).float()
+    correlation = torch.corrcoef(torch.cat([first, again], 1).T) - torch.eye(16)
+    assert correlation.abs().max() < 4.5 / 50_000**0.5
+
+
+def test_the_fast_draw_takes_the_rows_asked_for_and_is_repeatable():
+    grey = Grey(torch.tensor([[0.0], [1.0], [1.0]]))
+    assert grey.draw(torch.tensor([2, 0, 1])).flatten().tolist() == [True, False, True]
+    wide = Grey(torch.full((3, 5), 0.5))  # 5 pixels do not fill whole words
+    torch.manual_seed(4)
+    first = wide.draw(torch.tensor([0, 2]))
+    torch.manual_seed(4)
+    assert wide.draw(torch.tensor([0, 2])).equal(first) and first.shape == (2, 5)

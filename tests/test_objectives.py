@@ -103,6 +103,25 @@ def test_rate_of_any_pair_of_distributions_agrees_with_monte_carlo(name):
     assert ((rate - draws.mean(0)).abs() < 4.5 * error).all()
 
 
+def test_given_noise_moves_z_as_a_draw_of_the_same_noise_does():
+    model, x, c = model_and_batch()
+    torch.manual_seed(3)
+    drawn = elbo_terms(model, x, c, samples=2)
+    torch.manual_seed(3)
+    noise = torch.randn(2, len(x), model.latent, dtype=x.dtype)
+    torch.testing.assert_close(elbo_terms(model, x, c, samples=2, noise=noise), drawn)
+    assert not torch.allclose(elbo_terms(model, x, c, samples=2, noise=-noise).distortion, drawn.distortion)
+
+
+def test_noise_of_another_shape_or_for_another_posterior_is_refused():
+    model, x, c = model_and_batch()
+    with pytest.raises(ValueError, match=r"noise: got shape \(1, 2\), allowed is \(S, B, Z\)"):
+        elbo_terms(model, x, c, noise=torch.zeros(1, 2))
+    model.encode = lambda x, c: Independent(Laplace(torch.zeros(len(x), model.latent), 1.0), 1)
+    with pytest.raises(ValueError, match="noise: got it for a posterior .*diagonal Gaussian"):
+        elbo_terms(model, x, c, noise=torch.zeros(1, len(x), model.latent))
+
+
 def test_rate_is_never_negative_and_zero_only_for_the_prior():
     model, x, c = model_and_batch()
     assert (elbo_terms(model, x, c).rate > 0).all()

@@ -2,6 +2,7 @@
 
 from cvae_lib.data.dataset import Data, binarize, one_hot
 from cvae_lib.data.files import DataError
+from cvae_lib.data.grey import Grey
 from cvae_lib.data.splits import NAMES, SPLITS, load
 
-__all__ = ["NAMES", "SPLITS", "Data", "DataError", "binarize", "load", "one_hot"]
+__all__ = ["NAMES", "SPLITS", "Data", "DataError", "Grey", "binarize", "load", "one_hot"]

@@ -86,7 +86,7 @@ def one_hot(y: Tensor, classes: int = 10) -> Tensor:
     return torch.nn.functional.one_hot(y.long(), classes).float()
 
 
-def binarize(x: Tensor, mode: str, seed: int = 0, validate: bool = True) -> Tensor:
+def binarize(x: Tensor, mode: str, seed: int = 0) -> Tensor:
     """Grey pixels to binary ones: each grey value is the probability that the pixel is 1.
 
     A Bernoulli likelihood is defined on {0, 1} alone, so the way from grey to binary is part of what is
@@ -99,8 +99,6 @@ def binarize(x: Tensor, mode: str, seed: int = 0, validate: bool = True) -> Tens
             for the same `x` and `seed` on every device (so binarise a whole set at once, not batch by
             batch); "none" gives `x` itself.
         seed: of the fixed draw.
-        validate: False skips the check of the range, which on a GPU waits for the device. A training loop
-            checks its set once, then calls with False.
 
     Returns:
         Shape, dtype and device of `x`; values in {0, 1} unless the mode is "none".
@@ -110,7 +108,7 @@ def binarize(x: Tensor, mode: str, seed: int = 0, validate: bool = True) -> Tens
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; allowed are {', '.join(MODES)}")
-    if validate and not bool(((x >= 0) & (x <= 1)).all()):
+    if not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError(f"x runs from {x.min():.3g} to {x.max():.3g}; grey values in [0, 1] are needed")
     if mode == "none":
         return x

@@ -1,0 +1,159 @@
+"""The training step: what it may not do on a GPU, and what it does where a GPU's or compiler's help is missing."""
+
+import copy
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+from test_train import config, data, model, weights
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cvae_lib.data import one_hot
+from cvae_lib.models import CVAE
+from cvae_lib.step import Step
+from cvae_lib.train import fit
+
+READS = {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select"}
+
+
+class NoReading(TorchDispatchMode):
+    """Refuses every operation that would make the host wait for the device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket.__name__ not in READS, f"the step reads a value back: {func}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"warmup": 0.5}, {"capacity": 2.0, "warmup": 0.5}, {"optimizer": "sgd", "momentum": 0.9}, {"samples": 3}],
+    ids=["plain", "warm-up", "capacity", "sgd", "samples"],
+)
+def test_a_step_reads_nothing_back(settings):
+    train = data()
+    torch.manual_seed(0)
+    cvae = CVAE(train.x.shape[1:], 4, 2, (16,), prior="learned")
+    torch.distributions.Distribution.set_default_validate_args(False)  # as fit does
+    try:
+        step = Step(cvae, config(**settings), train.x, one_hot(train.y, 4))
+        with NoReading():
+            step(torch.arange(50), 0.25)
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(True)
+    assert step.taken == 1 and step.bad == 0 and step.sums.isfinite().all()
+
+
+def test_the_guard_against_reading_back_works():
+    with pytest.raises(AssertionError, match="reads a value back"), NoReading():
+        torch.ones(()).item()
+
+
+def test_replaying_a_recorded_step_trains_as_the_plain_loop_does(monkeypatch):
+    """On the CPU a recording is played by calling the step again, and undone while it is made, as CUDA does."""
+    plain, replayed = model(), model()
+    fit(plain, data(), config(warmup=0.5))
+    made = []
+
+    class Graph:
+        def __init__(self):
+            made.append(self)
+
+        def replay(self):
+            self.step.update()
+
+    @contextmanager
+    def record(graph):
+        graph.step, rng = steps[0], torch.get_rng_state()
+        kept = [copy.deepcopy(part.state_dict()) for part in (graph.step.model, graph.step.optimizer)]
+        counts = [tensor.clone() for tensor in (graph.step.sums, graph.step.taken, graph.step.bad)]
+        yield
+        torch.set_rng_state(rng)
+        graph.step.model.load_state_dict(kept[0]), graph.step.optimizer.load_state_dict(kept[1])
+        for tensor, before in zip((graph.step.sums, graph.step.taken, graph.step.bad), counts, strict=True):
+            tensor.copy_(before)
+
+    fake_cuda(monkeypatch, Graph, record)
+    steps = recording_steps(monkeypatch)
+    fit(replayed, data(), config(warmup=0.5))
+    assert len(made) == 1 and steps[0].graph is made[0]
+    assert torch.equal(weights(plain), weights(replayed))
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_without(monkeypatch):
+    plain, warned = model(), model()
+    fit(plain, data(), config())
+
+    @contextmanager
+    def record(graph):
+        raise RuntimeError("operation not permitted when stream is capturing")
+        yield
+
+    fake_cuda(monkeypatch, object, record)
+    recording_steps(monkeypatch)
+    with pytest.warns(UserWarning, match="CUDA graph: goes on without.*not permitted"):
+        fit(warned, data(), config())
+    assert torch.equal(weights(plain), weights(warned))
+
+
+def fake_cuda(monkeypatch, graph, record):
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    for name, value in {
+        "CUDAGraph": graph,
+        "graph": record,
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": lambda s: nullcontext(),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+
+def recording_steps(monkeypatch) -> list[Step]:
+    """Makes every step on the CPU record itself, as on a GPU; returns the list that they are put on."""
+    steps, init = [], Step.__init__
+
+    def recording(self, *args):
+        init(self, *args)
+        self.until_recording = 2
+        steps.append(self)
+
+    monkeypatch.setattr(Step, "__init__", recording)
+    return steps
+
+
+def test_without_a_compiler_training_goes_on_uncompiled(monkeypatch):
+    def failing(module):
+        def call(*_):
+            raise RuntimeError("no C++ compiler found")
+
+        return call
+
+    plain, fallen = model(), model()
+    fit(plain, data(), config())
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.warns(UserWarning, match="compile: goes on without.*no C"):
+        fit(fallen, data(), config(compile=True))
+    assert torch.equal(weights(plain), weights(fallen))
+
+
+def test_matmul_precision_holds_while_training_and_nowhere_else(monkeypatch):
+    watched, seen = model(), []
+    watched.encoder.register_forward_pre_hook(
+        lambda module, _: seen.append((module.training, torch.get_float32_matmul_precision()))
+    )
+    fit(watched, data(), config(epochs=1, matmul="medium"), data(50, seed=1))
+    assert set(seen) == {(True, "medium"), (False, "highest")}
+    monkeypatch.setattr("cvae_lib.train.Step.update", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(model(), data(), config(matmul="high"))
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_double_precision_model_is_trained_in_double_precision():
+    double = model().double()
+    history = fit(double, data(), config(epochs=30), data(50, seed=1))
+    assert all(p.dtype == torch.float64 for p in double.parameters())
+    single = fit(model(), data(), config(epochs=30), data(50, seed=1))
+    assert history.validation["total"][-1] == pytest.approx(single.validation["total"][-1], abs=0.3)
