@@ -10,7 +10,7 @@ STAMP := .venv/.complete
 # --nb 01 --nb 04 ..., --profile ci, --seed 3: only what was given
 WHICH = $(foreach n,$(NB),--nb "$(n)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SEED),--seed "$(SEED)")
 
-.PHONY: help run test lab render baselines results judges lint
+.PHONY: help run test lab render baselines results judges bench lint
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -37,6 +37,9 @@ baselines: $(STAMP)  ## expected bands of every metric, from the seeds of ci and
 
 judges: $(STAMP)  ## train the classifiers that judge samples again
 	@$(PY) -m cvae_lib.judges.train $(ARGS)
+
+bench: $(STAMP)  ## fit beside the loop of tutorials, timed in turn, into build/bench.json; quiet machine, ten minutes
+	@$(PY) notebooks/bench.py $(ARGS)
 
 lint: $(STAMP)  ## ruff on .py and .ipynb
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

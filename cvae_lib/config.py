@@ -76,7 +76,12 @@ class History:
 
     train: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in TERMS})
     validation: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in TERMS})
-    seconds: float = 0.0  # of training and validation, over all resumed parts
+    clock: list[float] = field(default_factory=list)  # seconds since the start, validation included, over all parts
+
+    @property
+    def seconds(self) -> float:
+        """How long training and validation took, over all resumed parts."""
+        return self.clock[-1] if self.clock else 0.0
 
     @property
     def epochs(self) -> list[int]:

@@ -1,12 +1,13 @@
-"""Encoder, Decoder and Prior return `torch.distributions`; VAE and CVAE put them together."""
+"""Encoder and Decoder return `torch.distributions`; VAE and CVAE put them and a prior together."""
 
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Independent, Normal
+from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from cvae_lib.nn import MLP, join, linear
+from cvae_lib.priors import Prior
 
 
 class Encoder(nn.Module):
@@ -58,44 +59,6 @@ class Decoder(nn.Module):
         return Independent(Bernoulli(logits=logits.unflatten(-1, self.x_shape)), len(self.x_shape))
 
 
-class Prior(nn.Module):
-    """The prior of the latents: `p(z) = N(0, I)`, whatever c is, or `p(z|c) = N(mu(c), diag(exp(log_var(c))))`.
-
-    Args:
-        c_dim: Width of the condition, 0 for none.
-        latent: Number of latents Z.
-        kind: "standard" for N(0, I), "learned" for a linear function of c, which for a one-hot c is one mean
-            and one log-variance per class; it starts at N(0, I).
-
-    Raises:
-        ValueError: For an unknown kind, or a learned prior without a condition.
-
-    References:
-        Sohn, Lee and Yan (2015), Learning structured output representation using deep conditional generative
-        models, section 4.
-    """
-
-    def __init__(self, c_dim: int, latent: int, kind: str = "standard") -> None:
-        super().__init__()
-        if kind not in ("standard", "learned"):
-            raise ValueError(f"prior: got {kind!r}, allowed are 'standard' and 'learned'")
-        if kind == "learned" and c_dim == 0:
-            raise ValueError("prior: got 'learned' with c_dim = 0, a learned prior needs a condition")
-        self.latent = latent
-        self.net = nn.Linear(c_dim, 2 * latent) if kind == "learned" else None
-        if self.net is not None:
-            nn.init.zeros_(self.net.weight)
-            nn.init.zeros_(self.net.bias)
-        self.register_buffer("zero", torch.zeros(latent), persistent=False)
-
-    def forward(self, c: Tensor | None = None) -> Independent:
-        """c (B, C) or None; returns p(z|c) with event shape (Z,), batch shape (B,), or () for N(0, I)."""
-        if self.net is None:
-            return Independent(Normal(self.zero, torch.ones_like(self.zero)), 1)
-        mu, log_var = self.net(c).chunk(2, dim=-1)
-        return Independent(Normal(mu, (0.5 * log_var).exp()), 1)
-
-
 class CVAE(nn.Module):
     """A conditional variational autoencoder: `p(x|c) = ∫ p(x|z,c) p(z|c) dz`, with q(z|x,c) for the posterior.
 
@@ -105,7 +68,7 @@ class CVAE(nn.Module):
         latent: Number of latents Z, at least 1.
         hidden: Widths of the encoder's hidden layers; the decoder has them in reverse order.
         activation: "tanh", "relu", "gelu" or "silu".
-        prior: "standard" for N(0, I), "learned" for N(mu(c), σ²(c)).
+        prior: "standard", "mean", "learned" or "mixture", see `priors.Prior`.
 
     Raises:
         ValueError: If a size is not positive, or a name is unknown.
@@ -149,7 +112,7 @@ class CVAE(nn.Module):
         self.check(z=z, c=c)
         return self.decoder(z, c)
 
-    def prior(self, c: Tensor | None = None) -> Independent:
+    def prior(self, c: Tensor | None = None) -> Distribution:
         """p(z|c), event shape (Z,); batch shape (B,), or () where the prior does not depend on c (B, C)."""
         self.check(c=c)
         return self.prior_net(c)
@@ -175,6 +138,18 @@ class CVAE(nn.Module):
     def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Draws z from q(z|x,c) and returns the mean image of p(x|z,c), (B, *x_shape) in [0, 1]."""
         return self.decode(self.encode(x, c).sample(), c).mean
+
+    @torch.no_grad()
+    def start_at_mean(self, x: Tensor) -> None:
+        """Sets the decoder's last bias so that an untrained model gives about the mean image of x, (N, *x_shape).
+
+        Without it the first epoch goes into learning where images are black. Means are held within [0.001, 0.999].
+
+        References:
+            Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders, section 5.
+        """
+        self.check(x=x, c=None if self.c_dim == 0 else x.new_zeros(1, self.c_dim))
+        self.decoder.head.bias.copy_(x.float().mean(0).flatten().clamp(0.001, 0.999).logit())
 
     def check(self, x: Tensor | None = None, z: Tensor | None = None, c: Tensor | None = None) -> None:
         """Refuses tensors whose shapes do not fit this model.

@@ -68,7 +68,7 @@ def fit(model: CVAE, train: Data, config: TrainConfig, validation: Data | None =
                     training.epoch()
                 if held_out:
                     _record(history.validation, _validate(model, *held_out, config.seed))
-                history.seconds = time.perf_counter() - start
+                history.clock.append(time.perf_counter() - start)
                 training.save()
                 bar.set_postfix_str(f"-ELBO {history.train['total'][-1]:.2f}")
     model.eval()
@@ -140,8 +140,10 @@ class _Training:
         self.model.load_state_dict(saved["model"])
         optimizer = self.step.optimizer
         optimizer.load_state_dict(saved["optimizer"])
-        for group in optimizer.param_groups:
+        for group in optimizer.param_groups:  # as this device wants them, whichever the checkpoint was written on
             group["lr"] = group["lr"].to(self.device)
+            if "capturable" in group:
+                group["capturable"] = self.device.type == "cuda"
         if self.scheduler:
             self.scheduler.load_state_dict(saved["scheduler"])
         torch.set_rng_state(saved["rng"])

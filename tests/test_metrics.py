@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from test_objectives import LinearGaussian
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cvae_lib import metrics
 from cvae_lib.metrics import factor_vae_score, mutual_information_gap
@@ -181,3 +182,23 @@ def test_memory_of_log_likelihood_does_not_grow_with_the_samples():
     model.decode = lambda z, c=None: (seen.append(z.shape[0]), inner(z, c))[1]
     metrics.log_likelihood(model, model.data(4), samples=1003, chunk=10)
     assert max(seen[1:]) == 10 and sum(seen[1:]) == 1003
+
+
+def test_log_likelihood_holds_no_larger_tensor_for_more_samples():
+    """What is kept grows with batch and chunk alone: the largest tensor of 40 draws is that of 4,000."""
+    torch.manual_seed(0)
+    model = VAE((1, 4, 4), 2, (8,))
+    x = (torch.rand(6, 1, 4, 4) < 0.5).float()
+    largest = {}
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                largest[samples] = max(largest.get(samples, 0), out.numel())
+            return out
+
+    for samples in (40, 4000):
+        with Watch():
+            metrics.log_likelihood(model, x, samples=samples, batch=3, chunk=20)
+    assert largest[40] == largest[4000] == 20 * 3 * 16

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
 
-from cvae_lib.models import CVAE, VAE, Prior
+from cvae_lib.models import CVAE, VAE
 from cvae_lib.nn import MLP, join
+from cvae_lib.priors import KINDS, Prior
 
 SHAPE = (1, 4, 4)
 
@@ -70,19 +71,37 @@ def test_batch_rows_do_not_influence_each_other():
     torch.testing.assert_close(model.encode(x[order], c[order]).mean, model.encode(x, c).mean[order])
 
 
-def test_standard_prior_is_standard_and_learned_prior_starts_there():
-    for prior in (Prior(0, 3)(), Prior(4, 3, "learned")(torch.eye(4))):
+def test_standard_prior_is_standard_and_the_others_start_there():
+    for prior in (Prior(0, 3)(), Prior(4, 3, "mean")(torch.eye(4)), Prior(4, 3, "learned")(torch.eye(4))):
         assert (prior.mean == 0).all() and (prior.stddev == 1).all()
 
 
-def test_learned_prior_moves_with_the_condition_and_gets_a_gradient():
-    model = cvae(prior="learned")
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_conditional_prior_moves_with_the_condition_and_gets_a_gradient(kind):
+    model = cvae(prior=kind)
     with torch.no_grad():
         model.prior_net.net.weight.normal_()
     prior = model.prior(torch.eye(3))
-    assert prior.batch_shape == (3,) and not torch.allclose(prior.mean[0], prior.mean[1])
-    prior.log_prob(torch.zeros(2)).sum().backward()
-    assert model.prior_net.net.weight.grad.abs().sum() > 0
+    assert (prior.batch_shape, prior.event_shape) == ((3,), (2,)) and not torch.allclose(prior.mean[0], prior.mean[1])
+    assert (prior.stddev == 1).all() == (kind == "mean")
+    prior.log_prob(torch.ones(2)).sum().backward()
+    assert (model.prior_net.net.weight.grad != 0).all(0).any()
+
+
+def test_a_mixture_prior_has_the_density_of_whole_vectors_and_components_of_its_own():
+    """Σ_k π_k Π_d N(z_d): a log-sum-exp taken for each latent would be the density of something else."""
+    torch.manual_seed(0)
+    prior = Prior(2, 3, "mixture", components=4)
+    with torch.no_grad():
+        assert prior(torch.eye(2)).component_distribution.mean.std(1).min() > 0.05
+        prior.net.weight.normal_(std=0.7)
+    given, z = prior(torch.eye(2)), torch.randn(2, 3)
+    parts, weights = given.component_distribution.base_dist, given.mixture_distribution.probs
+    densities = parts.log_prob(z[:, None]).exp().prod(-1)
+    torch.testing.assert_close(given.log_prob(z), (weights * densities).sum(-1).log())
+    draws = given.sample((200_000,))
+    torch.testing.assert_close(draws.mean(0), given.mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(draws.var(0), given.variance, rtol=0.05, atol=0)
 
 
 def test_samples_come_from_the_prior_and_belong_to_their_condition():
@@ -136,6 +155,7 @@ def test_join_broadcasts_the_condition_over_samples():
         (lambda: CVAE(SHAPE, -1, 2), "c_dim: got -1"),
         (lambda: CVAE(SHAPE, 3, 2, prior="flat"), "prior: got 'flat'"),
         (lambda: CVAE(SHAPE, 0, 2, prior="learned"), "a learned prior needs a condition"),
+        (lambda: CVAE(SHAPE, 0, 2, prior="mixture"), "a mixture prior needs a condition"),
         (lambda: MLP((3, -1)), "width of a layer: got -1"),
     ],
 )
@@ -162,3 +182,16 @@ def test_bad_sizes_and_names_are_refused(make, words):
 def test_tensors_that_do_not_fit_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call(cvae())
+
+
+def test_start_at_mean_makes_an_untrained_decoder_give_the_mean_image():
+    torch.manual_seed(0)
+    model = CVAE((1, 4, 4), 3, 2, (8,))
+    x = torch.rand(50, 1, 4, 4)
+    x[:, 0, 0, 0], x[:, 0, 0, 1] = 0, 1  # pixels that never change stay finite
+    torch.nn.init.zeros_(model.decoder.head.weight)
+    model.start_at_mean(x)
+    given = model.decode(torch.randn(7, 2), torch.eye(3)[torch.arange(7) % 3]).mean
+    torch.testing.assert_close(given, x.mean(0).clamp(0.001, 0.999).expand(7, 1, 4, 4))
+    with pytest.raises(ValueError, match="x: got shape"):
+        model.start_at_mean(x.flatten(1))

@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Independent, Laplace, MultivariateNormal, Normal, Uniform, kl_divergence
+from torch.distributions import (
+    Categorical,
+    Independent,
+    Laplace,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    Uniform,
+    kl_divergence,
+)
 
 from cvae_lib.models import CVAE, VAE
 from cvae_lib.objectives import ElboTerms, elbo_terms, iwae_bound, kl_terms, log_weights, ramp, training_loss
@@ -88,6 +97,12 @@ PAIRS = {
     "uniform, uniform": (Uniform(torch.tensor([[-0.5, 0.1]]), 0.6), Uniform(-torch.ones(2), 1.0)),
     "uniform, normal": (Uniform(torch.tensor([[-0.5, 0.1]]), 0.6), Normal(torch.zeros(2), 1.0)),
     "normal, laplace": (Normal(torch.tensor([[0.5, -1.0]]), 0.4), Laplace(torch.zeros(2), 1.0)),
+    "normal, mixture (no closed form)": (
+        Normal(torch.tensor([[0.5, -1.0]]), 0.4),
+        MixtureSameFamily(
+            Categorical(torch.tensor([0.3, 0.7])), Independent(Normal(torch.tensor([[0.0, 0.0], [1.0, -1.0]]), 0.8), 1)
+        ),
+    ),
     "laplace, normal (no closed form)": (Laplace(torch.tensor([[0.5, -1.0]]), 0.4), Normal(torch.zeros(2), 1.0)),
 }
 
@@ -95,7 +110,7 @@ PAIRS = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_rate_of_any_pair_of_distributions_agrees_with_monte_carlo(name):
     torch.manual_seed(1)
-    q, prior = (Independent(d, 1) for d in PAIRS[name])
+    q, prior = (Independent(d, 1) if d.batch_shape else d for d in PAIRS[name])
     rate, _ = kl_terms(q, prior, q.sample((50_000,)))
     z = q.sample((50_000,))
     draws = q.log_prob(z) - prior.log_prob(z)

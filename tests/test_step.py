@@ -29,10 +29,11 @@ class NoReading(TorchDispatchMode):
     [{}, {"warmup": 0.5}, {"capacity": 2.0, "warmup": 0.5}, {"optimizer": "sgd", "momentum": 0.9}, {"samples": 3}],
     ids=["plain", "warm-up", "capacity", "sgd", "samples"],
 )
-def test_a_step_reads_nothing_back(settings):
+@pytest.mark.parametrize("prior", ["learned", "mixture"])
+def test_a_step_reads_nothing_back(settings, prior):
     train = data()
     torch.manual_seed(0)
-    cvae = CVAE(train.x.shape[1:], 4, 2, (16,), prior="learned")
+    cvae = CVAE(train.x.shape[1:], 4, 2, (16,), prior=prior)
     torch.distributions.Distribution.set_default_validate_args(False)  # as fit does
     try:
         step = Step(cvae, config(**settings), train.x, one_hot(train.y, 4))
