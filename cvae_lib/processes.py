@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def joined() -> Iterator[int]:
     """Joins the group of processes that torchrun started, and leaves it at the end; without torchrun, nothing.
 
-    The transport is nccl where every process has a GPU, else gloo.
+    Messages between CPUs go over gloo, those between GPUs over nccl, where every process has a GPU.
 
     Returns:
         As the context's value, this process's number, from 0.
@@ -28,7 +28,7 @@ def joined() -> Iterator[int]:
     gpus = torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if gpus else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     try:
         yield rank()
     finally:

@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
+from torchvision.transforms.functional import to_tensor
 
 from cvae_lib import data, metrics, table
 from cvae_lib.data import Data, binarize
@@ -38,7 +39,7 @@ from cvae_lib.train import TrainConfig, fit
 
 SHAPE, HIDDEN, LATENT = (1, 28, 28), 400, 20
 # Multiplications and additions of the matrix products of one image: encoder and decoder forward, and twice that
-# backward. The gradient for the pixels is counted and not computed: a ninth of the sum is overstated by this.
+# backward. The gradient for the pixels is counted and not computed: a sixth of the sum.
 FLOPS = 3 * 2 * (784 * HIDDEN + HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * 784)
 DECODER_FLOPS = 2 * (LATENT * HIDDEN + HIDDEN * 784)
 FITS = {  # what is timed beside the textbook loop
@@ -62,8 +63,6 @@ class Images(torch.utils.data.Dataset):
         return len(self.pixels)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
-        from torchvision.transforms.functional import to_tensor
-
         return to_tensor(Image.fromarray(self.pixels[i].numpy())), int(self.labels[i])
 
 

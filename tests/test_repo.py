@@ -127,6 +127,20 @@ def test_links_are_found():
     assert sorted(local_links(text + "\n```\n[no](code.md)\n```")) == ["b.md", "d.png", "e.png", "g.md"]
 
 
+def test_the_speeds_in_the_readme_are_the_measured_ones():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    stored = load(ROOT / "notebooks" / "bench.json")
+    bench = stored["cpu"]
+    loops, last = bench["speed"]["loops"], bench["nll"]["curve"][-1]
+    ratio = {name: row["times the textbook loop"] for name, row in loops.items()}
+    assert f"{ratio['fit, batch 128']:.1f} times the tutorial loop's images a second at batch 128" in text
+    assert f"{ratio['fit, batch 512, bf16 products']:.1f} times at batch 512 with bf16 products" in text
+    assert f"in 1/{bench['speed']['quality']['ratio']:.1f} of its time" in text
+    assert f"{last['NLL, nats']:.2f} nats (5,000 samples) in {last['seconds of training']:.0f} s" in text
+    assert last["samples"] == 5000
+    assert ("no run on a GPU has been stored yet" in text) == ("cuda" not in stored)
+
+
 def test_conda_users_get_the_same_bounds():
     lines = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     conda = {Requirement(line).name: Requirement(line).specifier for line in lines}

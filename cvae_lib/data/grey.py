@@ -7,9 +7,9 @@ from torch import Tensor
 class Grey:
     """Grey images that give fresh binary ones: the pixel is 1 with the probability that its grey value states.
 
-    The same draw as `binarize(x, "dynamic")` with a sixth of its random numbers: the probability p is kept as a
-    16-bit threshold t = round(p · 2¹⁶), so it is off by at most 2⁻¹⁶, exact at 0 and 1, and four pixels share a
-    64-bit draw.
+    The same draw as `binarize(x, "dynamic")` from fewer random numbers: the probability p is kept as a 16-bit
+    threshold t = round(p · 2¹⁶), and four pixels share a 64-bit draw. It is off by less than 2⁻¹⁵, by at most 2⁻¹⁷
+    for the grey values k/255, and exact at 0 and 1.
 
     Args:
         x: Grey values in [0, 1], (N, ...).
