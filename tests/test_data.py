@@ -182,6 +182,8 @@ def test_the_fast_draw_of_binary_pixels_has_the_grey_values_as_probabilities():
     grey = Grey(levels.repeat(20_000, 1))
     drawn = grey.draw(torch.arange(20_000))
     assert drawn.dtype == torch.bool and drawn.shape == (20_000, 256)
+    exact = (grey.threshold[0].double() + 2**15) / 2**16  # how many of the 2¹⁶ integers are below the threshold
+    assert ((exact - levels)[:-1].abs() <= 2**-17).all()
     assert not drawn[:, 0].any() and drawn[:, -1].all()  # 0 and 1 are certain
     standard_error = (levels * (1 - levels) / 20_000).sqrt()
     assert ((drawn.float().mean(0) - levels).abs() <= 4.5 * standard_error + 2**-17).all()

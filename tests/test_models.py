@@ -88,6 +88,15 @@ def test_a_conditional_prior_moves_with_the_condition_and_gets_a_gradient(kind):
     assert (model.prior_net.net.weight.grad != 0).all(0).any()
 
 
+def test_a_learned_prior_holds_mean_and_log_variance():
+    prior = Prior(1, 2, "learned")
+    with torch.no_grad():
+        prior.net.bias.copy_(torch.tensor([3.0, -1.0, 1.0, -2.0]))
+    given = prior(torch.zeros(1, 1))
+    torch.testing.assert_close(given.mean, torch.tensor([[3.0, -1.0]]))
+    torch.testing.assert_close(given.variance, torch.tensor([[1.0, -2.0]]).exp())
+
+
 def test_a_mixture_prior_has_the_density_of_whole_vectors_and_components_of_its_own():
     """Σ_k π_k Π_d N(z_d): a log-sum-exp taken for each latent would be the density of something else."""
     torch.manual_seed(0)
