@@ -12,7 +12,6 @@ from hour to hour. Run it with nothing else on the machine.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import re
@@ -27,21 +26,13 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import results  # beside this file
 import torch
-import torch.nn.functional as F
-from PIL import Image
-from torch import nn
-from torchvision.transforms.functional import to_tensor
+from curve import nll
+from textbook import DECODER_FLOPS, FLOPS, Images, Textbook, network, textbook_epoch, textbook_loss
 
 from cvae_lib import data, metrics, table
 from cvae_lib.data import Data, binarize
-from cvae_lib.models import VAE
 from cvae_lib.train import TrainConfig, fit
 
-SHAPE, HIDDEN, LATENT = (1, 28, 28), 400, 20
-# Multiplications and additions of the matrix products of one image: encoder and decoder forward, and twice that
-# backward. The gradient for the pixels is counted and not computed: a sixth of the sum.
-FLOPS = 3 * 2 * (784 * HIDDEN + HIDDEN * 2 * LATENT + LATENT * HIDDEN + HIDDEN * 784)
-DECODER_FLOPS = 2 * (LATENT * HIDDEN + HIDDEN * 784)
 FITS = {  # what is timed beside the textbook loop
     "fit, batch 128": {},
     "fit, batch 128, bf16 products": {"matmul": "medium"},
@@ -51,58 +42,6 @@ FITS = {  # what is timed beside the textbook loop
     "fit, batch 2,048": {"batch": 2048},
 }
 FASTEST = {"batch": 256, "lr": 1e-2, "matmul": "medium"}  # chosen on the validation set
-
-
-class Images(torch.utils.data.Dataset):
-    """One image at a time, as torchvision's MNIST with the transform ToTensor gives it."""
-
-    def __init__(self, train: Data) -> None:
-        self.pixels, self.labels = (train.x[:, 0] * 255).round().to(torch.uint8), train.y
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
-        return to_tensor(Image.fromarray(self.pixels[i].numpy())), int(self.labels[i])
-
-
-class Textbook(nn.Module):
-    """The 784-400-20 network of most tutorials; x (B, 784) to pixel means, mu and log_var."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden, self.mu, self.log_var = (
-            nn.Linear(784, HIDDEN),
-            nn.Linear(HIDDEN, LATENT),
-            nn.Linear(HIDDEN, LATENT),
-        )
-        self.back, self.out = nn.Linear(LATENT, HIDDEN), nn.Linear(HIDDEN, 784)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # noqa: D102
-        h = F.relu(self.hidden(x))
-        mu, log_var = self.mu(h), self.log_var(h)
-        z = mu + torch.randn_like(mu) * torch.exp(0.5 * log_var)
-        return torch.sigmoid(self.out(F.relu(self.back(z)))), mu, log_var
-
-
-def textbook_loss(network: Textbook, x: torch.Tensor) -> torch.Tensor:
-    """The negative ELBO, summed over a batch of flat binary images."""
-    mean, mu, log_var = network(x)
-    distortion = F.binary_cross_entropy(mean, x, reduction="sum")
-    return distortion - 0.5 * torch.sum(1 + log_var - mu**2 - log_var.exp())
-
-
-def textbook_epoch(network: Textbook, optimizer: torch.optim.Optimizer, loader, device: str) -> float:
-    """One epoch of the textbook loop, with the pixels of a batch binarised as `fit` does; its seconds."""
-    start, seen = time.perf_counter(), 0.0
-    for x, _ in loader:
-        x = torch.bernoulli(x.to(device).view(-1, 784))
-        optimizer.zero_grad()
-        loss = textbook_loss(network, x)
-        loss.backward()
-        seen += loss.item()
-        optimizer.step()
-    return time.perf_counter() - start
 
 
 def matmul_rate(device: str) -> float:
@@ -124,12 +63,6 @@ def synchronize(device: str) -> None:
     """Waits for the GPU, where there is one: its work is asynchronous."""
     if device == "cuda":
         torch.cuda.synchronize()
-
-
-def network() -> VAE:
-    """The textbook network from the library."""
-    torch.manual_seed(0)
-    return VAE(SHAPE, LATENT, (HIDDEN,), "relu")
 
 
 def quiet_fit(train: Data, validation: Data | None = None, centred: bool = False, **settings):
@@ -256,42 +189,6 @@ def _peak(kind: str, device: str, bundled: bool) -> float:
     if status.exists():  # Linux hands getrusage's figure down from the parent process
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
-
-
-def nll(epochs: list[int], bundled: bool, device: str) -> list[dict]:
-    """NLL of a VAE with Z = 50 and 200-200 tanh units, trained once for each number of epochs.
-
-    Batch and learning rate were chosen on the validation set; these trainings use all 60,000 images.
-    """
-    train, validation, test = (data.load("mnist_5k" if bundled else "mnist", s) for s in data.SPLITS)
-    train = Data(torch.cat([train.x, validation.x]), None, train.source)
-    x, curve = binarize(test.x, "fixed", 2), []
-    for n in sorted(epochs):
-        torch.manual_seed(0)
-        model = VAE(SHAPE, 50, (200, 200), "tanh")
-        model.start_at_mean(train.x)
-        settings = {"epochs": n, "batch": 512, "lr": 1e-2, "matmul": "medium"}
-        log = fit(model, train, TrainConfig(**settings, device=device, label=f"{n} epochs"))
-        samples = 5000 if n == max(epochs) else 500
-        torch.manual_seed(1)
-        value = -metrics.log_likelihood(model, x, samples=samples)
-        terms = metrics.elbo(model, x)
-        curve.append(
-            {
-                **settings,
-                "training images": len(train),
-                "seconds of training": log.seconds,
-                "samples": samples,
-                "NLL, nats": value.mean().item(),
-                "standard error over images": value.std().item() / len(x) ** 0.5,
-                "-ELBO, nats": -terms.elbo.mean().item(),
-                "rate, nats": terms.rate.mean().item(),
-                "active units": int(metrics.active_units(model, x).sum()),
-                "test images": len(x),
-            }
-        )
-        print(json.dumps(curve[-1]), flush=True)
-    return curve
 
 
 def show(title: str, rows: dict[str, dict[str, float]]) -> None:
