@@ -75,11 +75,11 @@ class Step:
     def _examples(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """This process's part of the batch. All draw the noise of the whole batch, and each uses its own rows of it."""
         rows, noise = processes.part(self.rows), None
-        x = self.x.draw(self.rows).to(self.dtype) if isinstance(self.x, Grey) else self.x[self.rows]
+        x = processes.part(self.x.draw(self.rows)).to(self.dtype) if isinstance(self.x, Grey) else self.x[rows]
         if processes.count() > 1:
             shape = (self.config.samples, self.batch, self.model.latent)
             noise = processes.part(torch.randn(shape, dtype=self.dtype, device=rows.device), dim=1)
-        return processes.part(x), None if self.c is None else self.c[rows], noise
+        return x, None if self.c is None else self.c[rows], noise
 
     def _forward(self, *batch: Tensor | None) -> tuple[Tensor, Tensor]:
         try:

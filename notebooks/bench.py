@@ -12,6 +12,7 @@ from hour to hour. Run it with nothing else on the machine.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import re
@@ -70,12 +71,8 @@ def quiet_fit(train: Data, validation: Data | None = None, centred: bool = False
     model = network()
     if centred:
         model.start_at_mean(train.x)
-    with open(os.devnull, "w") as nowhere:
-        before, sys.stdout = sys.stdout, nowhere
-        try:
-            return fit(model, train, TrainConfig(**settings), validation)
-        finally:
-            sys.stdout = before
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        return fit(model, train, TrainConfig(**settings), validation)
 
 
 def speed(train: Data, device: str, repeats: int) -> dict:
