@@ -30,7 +30,8 @@ class TrainConfig:
     beta: float = 1.0  # weight of the rate
     warmup: float = 0.0  # share of the steps during which β, or the capacity, rises linearly from 0
     capacity: float | None = None  # rate to aim at in nats, see objectives.training_loss
-    objective: Callable[[ElboTerms], Tensor] | None = None  # another loss in place of training_loss
+    free_bits: float = 0.0  # nats that each latent may cost unpunished, see objectives.training_loss
+    objective: str | Callable[[ElboTerms], Tensor] = "elbo"  # "iwae", "dreg" (see objectives.iwae_loss), or a function
     samples: int = 1  # latent draws for each example
     binarization: str = "dynamic"  # of the pixels at each step; "fixed" once; "none" where they are 0 or 1 already
     seed: int = 0  # of permutations, binarisation and latent noise
@@ -53,22 +54,34 @@ class TrainConfig:
         for name in ("epochs", "batch", "samples"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are integers from 1")
-        for name in ("beta", "momentum", "capacity"):
+        for name in ("beta", "momentum", "capacity", "free_bits"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, allowed are finite numbers from 0")
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"lr: got {self.lr!r}, allowed are finite numbers above 0")
-        if self.objective and self.checkpoint:
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup: got {self.warmup!r}, allowed are shares from 0 to 1")
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        if callable(self.objective) and self.checkpoint:
             raise ValueError(
                 "objective: got a function together with a checkpoint, which could not tell it from another"
             )
-        if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup: got {self.warmup!r}, allowed are shares from 0 to 1")
+        if not callable(self.objective) and self.objective not in ("elbo", "iwae", "dreg"):
+            raise ValueError(f"objective: got {self.objective!r}, allowed are 'elbo', 'iwae', 'dreg' and functions")
+        if self.free_bits and self.capacity is not None:
+            raise ValueError(f"free_bits: got {self.free_bits} together with a capacity, allowed is one of them")
+        weighted = self.beta != 1 or self.warmup or self.capacity is not None or self.free_bits
+        if self.objective != "elbo" and weighted:
+            raise ValueError(
+                f"objective: got {self.objective!r} with beta, warmup, capacity or free_bits, which only 'elbo' knows"
+            )
 
 
 @dataclass
 class History:
-    """What `fit` saw after each epoch, in nats per example, unweighted by β: `total = distortion + rate`, the −ELBO.
+    """What `fit` saw after each epoch, in nats per example: `total = distortion + rate`, the −ELBO for any objective.
 
     `train` holds averages over the epoch, while the weights moved; `validation` those after it, on pixels
     binarised once. Both have a list for each of "distortion", "rate" and "total".

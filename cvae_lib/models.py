@@ -4,14 +4,17 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
+from cvae_lib.likelihoods import Likelihood
 from cvae_lib.nn import MLP, join, linear
-from cvae_lib.priors import Prior
+from cvae_lib.priors import LogitNormal, Prior
 
 
 class Encoder(nn.Module):
     """The approximate posterior, a diagonal Gaussian: `q(z|x,c) = N(mu(x,c), diag(exp(log_var(x,c))))`.
+
+    Where the prior is uniform on (0, 1) it is the distribution of `sigmoid(u)`, u from that Gaussian.
 
     Args:
         x_shape: Shape of one datum, for instance (1, 28, 28).
@@ -19,15 +22,23 @@ class Encoder(nn.Module):
         latent: Number of latents Z.
         hidden: Widths of the trunk's layers.
         activation: Of the trunk, see `nn.MLP`.
+        family: `Normal`, or `LogitNormal` for latents between 0 and 1.
 
     References:
         Kingma and Welling (2013), Auto-encoding variational Bayes, section 3 and appendix C.2.
     """
 
     def __init__(
-        self, x_shape: tuple[int, ...], c_dim: int, latent: int, hidden: tuple[int, ...], activation: str
+        self,
+        x_shape: tuple[int, ...],
+        c_dim: int,
+        latent: int,
+        hidden: tuple[int, ...],
+        activation: str,
+        family: type[Distribution] = Normal,
     ) -> None:
         super().__init__()
+        self.family = family
         self.trunk = MLP((math.prod(x_shape) + c_dim, *hidden), activation)
         self.head = linear(hidden[-1], 2 * latent)  # no activation: mu and log_var are free real numbers
 
@@ -35,40 +46,51 @@ class Encoder(nn.Module):
         """x (B, ...), c (B, C) or None; returns q(z|x,c) with batch shape (B,) and event shape (Z,)."""
         features = self.trunk(join(x.flatten(1), c))
         mu, log_var = self.head(features).chunk(2, dim=-1)
-        return Independent(Normal(mu, (0.5 * log_var).exp()), 1)
+        return Independent(self.family(mu, (0.5 * log_var).exp()), 1)
 
 
 class Decoder(nn.Module):
-    """The likelihood of binary data, one Bernoulli a pixel: `p(x|z,c) = Π_d Bernoulli(x_d; σ(logit_d(z,c)))`.
+    """The generating network: z and c to the parameters of `p(x|z,c)`, one Bernoulli a pixel if nothing else is said.
 
     Args:
         x_shape, c_dim, latent, hidden, activation: As for `Encoder`.
+        likelihood, sigma: See `likelihoods.Likelihood`.
     """
 
     def __init__(
-        self, x_shape: tuple[int, ...], c_dim: int, latent: int, hidden: tuple[int, ...], activation: str
+        self,
+        x_shape: tuple[int, ...],
+        c_dim: int,
+        latent: int,
+        hidden: tuple[int, ...],
+        activation: str,
+        likelihood: str = "bernoulli",
+        sigma: float | str = 1.0,
     ) -> None:
         super().__init__()
-        self.x_shape = tuple(x_shape)
         self.trunk = MLP((latent + c_dim, *reversed(hidden)), activation)
-        self.head = linear(hidden[0], math.prod(x_shape))
+        self.likelihood = Likelihood(x_shape, likelihood, sigma)
+        self.head = linear(hidden[0], self.likelihood.width)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Independent:
         """z (..., B, Z), c (B, C) or None; returns p(x|z,c) with batch shape (..., B), event shape `x_shape`."""
-        logits = self.head(self.trunk(join(z, c)))
-        return Independent(Bernoulli(logits=logits.unflatten(-1, self.x_shape)), len(self.x_shape))
+        return self.likelihood(self.head(self.trunk(join(z, c))))
 
 
 class CVAE(nn.Module):
     """A conditional variational autoencoder: `p(x|c) = ∫ p(x|z,c) p(z|c) dz`, with q(z|x,c) for the posterior.
 
     Args:
-        x_shape: Shape of one datum, for instance (1, 28, 28); pixels are 0 or 1.
+        x_shape: Shape of one datum, for instance (1, 28, 28).
         c_dim: Width C of the condition, for instance 10 for one-hot digits.
         latent: Number of latents Z, at least 1.
         hidden: Widths of the encoder's hidden layers; the decoder has them in reverse order.
         activation: "tanh", "relu", "gelu" or "silu".
-        prior: "standard", "mean", "learned" or "mixture", see `priors.Prior`.
+        prior: "standard", "uniform", "mean", "learned" or "mixture", see `priors.Prior`.
+        likelihood: "bernoulli", "cross_entropy", "continuous_bernoulli" or "gaussian", see `likelihoods.Likelihood`.
+        sigma: Of the Gaussian likelihood: a number, "shared" or "pixel".
+        components: Of a mixture prior.
+        prior_hidden: Widths of the layers between c and the prior's parameters; none: they are linear in c.
 
     Raises:
         ValueError: If a size is not positive, or a name is unknown.
@@ -86,6 +108,10 @@ class CVAE(nn.Module):
         hidden: tuple[int, ...] = (256, 256),
         activation: str = "tanh",
         prior: str = "standard",
+        likelihood: str = "bernoulli",
+        sigma: float | str = 1.0,
+        components: int = 5,
+        prior_hidden: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -98,9 +124,10 @@ class CVAE(nn.Module):
         if not hidden:
             raise ValueError("hidden: got no layer, at least one width is needed")
         self.x_shape, self.c_dim, self.latent = tuple(x_shape), c_dim, latent
-        self.encoder = Encoder(x_shape, c_dim, latent, hidden, activation)
-        self.decoder = Decoder(x_shape, c_dim, latent, hidden, activation)
-        self.prior_net = Prior(c_dim, latent, prior)
+        family = LogitNormal if prior == "uniform" else Normal
+        self.encoder = Encoder(x_shape, c_dim, latent, hidden, activation, family)
+        self.decoder = Decoder(x_shape, c_dim, latent, hidden, activation, likelihood, sigma)
+        self.prior_net = Prior(c_dim, latent, prior, components, prior_hidden)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Independent:
         """q(z|x,c), batch shape (B,), event shape (Z,). Args: x (B, *x_shape); c (B, C) or None."""
@@ -126,7 +153,7 @@ class CVAE(nn.Module):
             c: (B, C), one image for each row.
 
         Returns:
-            Pixel probabilities in [0, 1], (n or B, *x_shape).
+            (n or B, *x_shape); probabilities of ink where the likelihood is Bernoulli.
         """
         if (n is None) == (c is None):
             raise ValueError(f"n, c: give one of them, got n={n} and c={None if c is None else tuple(c.shape)}")
@@ -136,20 +163,21 @@ class CVAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Draws z from q(z|x,c) and returns the mean image of p(x|z,c), (B, *x_shape) in [0, 1]."""
+        """Draws z from q(z|x,c) and returns the mean image of p(x|z,c), (B, *x_shape)."""
         return self.decode(self.encode(x, c).sample(), c).mean
 
     @torch.no_grad()
     def start_at_mean(self, x: Tensor) -> None:
         """Sets the decoder's last bias so that an untrained model gives about the mean image of x, (N, *x_shape).
 
-        Without it the first epoch goes into learning where images are black. Means are held within [0.001, 0.999].
+        Without it the first epoch goes into learning where images are black. Where means are probabilities, they are
+        held within [0.001, 0.999].
 
         References:
             Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders, section 5.
         """
         self.check(x=x, c=None if self.c_dim == 0 else x.new_zeros(1, self.c_dim))
-        self.decoder.head.bias.copy_(x.float().mean(0).flatten().clamp(0.001, 0.999).logit())
+        self.decoder.head.bias.copy_(self.decoder.likelihood.raw(x.float().mean(0)))
 
     def check(self, x: Tensor | None = None, z: Tensor | None = None, c: Tensor | None = None) -> None:
         """Refuses tensors whose shapes do not fit this model.
@@ -174,24 +202,16 @@ class CVAE(nn.Module):
             raise ValueError(f"c: got {len(c)} rows, x or z has {(rows - {None}).pop()}")
 
     def check_pixels(self, x: Tensor) -> None:
-        """Refuses values that the Bernoulli likelihood has no probability for.
-
-        Raises:
-            ValueError: If a pixel is neither 0 nor 1.
-        """
-        outside = (x != 0) & (x != 1)
-        if outside.any():
-            raise ValueError(
-                f"x: got pixels such as {x[outside][0].item():.4g}, the Bernoulli likelihood takes 0 and 1 only "
-                "(data.binarize makes them from grey ones)"
-            )
+        """Refuses values outside the likelihood's support, see `likelihoods.Likelihood.check`."""
+        self.decoder.likelihood.check(x)
 
 
 class VAE(CVAE):
     """A variational autoencoder, `p(x) = ∫ p(x|z) p(z) dz`: a CVAE without a condition.
 
     Args:
-        x_shape, latent, hidden, activation: As for `CVAE`.
+        x_shape, latent, hidden, activation, prior, likelihood, sigma, components: As for `CVAE`; the prior is
+            "standard", "uniform" or "mixture".
 
     References:
         Kingma and Welling (2013), Auto-encoding variational Bayes.
@@ -203,5 +223,9 @@ class VAE(CVAE):
         latent: int,
         hidden: tuple[int, ...] = (256, 256),
         activation: str = "tanh",
+        prior: str = "standard",
+        likelihood: str = "bernoulli",
+        sigma: float | str = 1.0,
+        components: int = 5,
     ) -> None:
-        super().__init__(x_shape, 0, latent, hidden, activation)
+        super().__init__(x_shape, 0, latent, hidden, activation, prior, likelihood, sigma, components)

@@ -116,6 +116,15 @@ class Run:
         self._sources.add(loaded.source.split(":")[0])
         return loaded
 
+    def checkpoint(self, label: str) -> Path | None:
+        """Where `fit` keeps this training so that an interrupted run goes on: in profile `full` only, else None.
+
+        Args:
+            label: names the training within the notebook, such as `vae`.
+        """
+        place = folder().parent / "build" / "checkpoints" / self.profile / f"seed-{self.seed}" / self.name
+        return place / f"{label}.pt" if self.profile == "full" else None
+
     @property
     def source(self) -> str:
         """The datasets loaded so far, joined by `+`; `none` where the notebook loaded none."""

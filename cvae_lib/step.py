@@ -9,7 +9,7 @@ from cvae_lib import processes
 from cvae_lib.config import TrainConfig
 from cvae_lib.data import Grey
 from cvae_lib.models import CVAE
-from cvae_lib.objectives import ElboTerms, elbo_terms, ramp, training_loss
+from cvae_lib.objectives import ElboTerms, elbo_terms, iwae_loss, ramp, training_loss
 
 
 class Step:
@@ -121,14 +121,19 @@ class _Loss(nn.Module):
         self.model, self.config = model, config
 
     def forward(self, x: Tensor, c: Tensor | None, noise: Tensor | None, rise: Tensor) -> tuple[Tensor, Tensor]:
-        terms = elbo_terms(self.model, x, c, self.config.samples, validate=False, noise=noise)
-        return self.objective(terms, rise), torch.stack([terms.distortion.mean(), terms.rate.mean()]).detach()
+        if self.config.objective in ("iwae", "dreg"):
+            doubly = self.config.objective == "dreg"
+            loss, terms = iwae_loss(self.model, x, c, self.config.samples, doubly, noise)
+        else:
+            terms = elbo_terms(self.model, x, c, self.config.samples, validate=False, noise=noise)
+            loss = self.objective(terms, rise)
+        return loss, torch.stack([terms.distortion.mean(), terms.rate.mean()]).detach()
 
     def objective(self, terms: ElboTerms, rise: Tensor) -> Tensor:
-        if self.config.objective:
+        if callable(self.config.objective):
             return self.config.objective(terms)
         if self.config.capacity is None:
-            return training_loss(terms, self.config.beta * rise)
+            return training_loss(terms, self.config.beta * rise, free_bits=self.config.free_bits)
         return training_loss(terms, self.config.beta, self.config.capacity * rise)
 
 
@@ -144,6 +149,7 @@ def _check_division(config: TrainConfig, batch: int) -> None:
     n = processes.count()
     if batch % n:
         raise ValueError(f"batch: got {batch}, {n} processes need a multiple of {n}")
-    if n > 1 and (config.objective or config.capacity is not None):
-        name = "objective" if config.objective else "capacity"
-        raise ValueError(f"{name}: got one with {n} processes, which can only average a loss over their examples")
+    of_batches = {"objective": callable(config.objective), "capacity": config.capacity is not None}
+    for name, given in {**of_batches, "free_bits": config.free_bits > 0}.items():
+        if n > 1 and given:
+            raise ValueError(f"{name}: got one with {n} processes, which can only average a loss over their examples")

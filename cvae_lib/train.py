@@ -156,9 +156,11 @@ def _prepare(model: CVAE, data: Data, config: TrainConfig, name: str) -> tuple[T
     if len(data) == 0:
         raise ValueError(f"{name}: got no examples, at least one is needed")
     model.check(x=data.x, c=data.c)
-    fixed = "fixed" if config.binarization != "none" else "none"
-    if name == "validation" or fixed == "none":
-        x = binarize(data.x, fixed, config.seed)
+    kind = model.decoder.likelihood.kind
+    if config.binarization != "none" and kind in ("continuous_bernoulli", "gaussian"):
+        raise ValueError(f"binarization: got {config.binarization!r}, the {kind} likelihood allows 'none' only")
+    if name == "validation" or config.binarization == "none":
+        x = data.x if config.binarization == "none" else binarize(data.x, "fixed", config.seed)
         model.check_pixels(x)
         return x, data.c
     return binarize(data.x, "none"), data.c  # looks at the range only

@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,8 @@ from cvae_lib import notebook
 SEEDS = {"ci": 6, "laptop": 5, "full": 5}  # how many, from 0 on, where none are named
 LEAST = 5  # a standard deviation from fewer seeds says little
 ROUNDING = 1e-6  # relative half-width of a band where every seed gave the same number: rounding differs by CPU
+PUBLISHED = "published.json"  # notebook to the metrics that README shows, each with the published figure or "–"
+HEADING = "# Everything that the notebooks report\n\nWritten by `make results`: mean ± standard deviation over seeds.\n"
 MARKERS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.S)
 
 
@@ -106,6 +109,9 @@ def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path
     for seed in missing:
         print(f"{path.stem:<20} {profile}, seed {seed}", end=" ", flush=True)
         copy = build / "results" / profile / f"seed-{seed}" / path.name
+        unfinished = build / "checkpoints" / profile / f"seed-{seed}" / path.stem  # see notebook.Run.checkpoint
+        if force:
+            shutil.rmtree(unfinished, ignore_errors=True)
         outcome = run.execute(path, copy, {"profile": profile, "seed": seed})
         why_not = outcome.error or ("" if outcome.report else "it reported nothing")
         try:
@@ -116,6 +122,7 @@ def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path
         failed += bool(why_not)
         if not why_not:
             save(target, {path.stem: {**load(target).get(path.stem, {}), profile: entry}})
+            shutil.rmtree(unfinished, ignore_errors=True)
     if not missing:
         print(f"{path.stem:<20} {profile}, seeds {', '.join(map(str, seeds))}: stored already")
     return failed
@@ -137,15 +144,16 @@ def baselines(paths: list[Path], folder: Path) -> None:
     save(folder / "baselines.json", dict(sorted(bands.items())))
 
 
-def tables(folder: Path) -> str:
-    """README's results: each metric by profile beside the published number, and the protocols below."""
-    published = load(folder / "results" / "published.json")
+def tables(folder: Path, chosen: dict[str, dict[str, str]] | None = None) -> str:
+    """Each metric, or each that is `chosen`, by profile beside the published number, and the protocols below."""
+    published = load(folder / "results" / PUBLISHED)
     lines = ["| notebook | metric | laptop | full | published |", "|---|---|---|---|---|"]
     below = []
     for path in run.find([], folder):
         stored = load(folder / "results" / f"{path.stem}.json").get(path.stem, {})
         shown = {p: notebook.spread(stored[p]["runs"]) for p in ("laptop", "full") if p in stored}
-        for metric in dict.fromkeys(m for spread in shown.values() for m in spread):
+        metrics = dict.fromkeys(m for spread in shown.values() for m in spread)
+        for metric in metrics if chosen is None else (m for m in chosen.get(path.stem, {}) if m in metrics):
             ours = [in_words(shown[p][metric]) if metric in shown.get(p, {}) else "–" for p in ("laptop", "full")]
             theirs = published.get(path.stem, {}).get(metric, "–")
             lines.append(f"| {path.stem} | {metric} | {' | '.join(ours)} | {theirs} |")
@@ -163,12 +171,15 @@ def in_words(spread: tuple[float, float, int]) -> str:
 
 
 def write_readme(readme: Path, folder: Path) -> None:
-    """Put the tables between README's markers."""
+    """Put the metrics that PUBLISHED names between README's markers, and all of them into results/tables.md."""
+    (folder / "results").mkdir(exist_ok=True)
+    (folder / "results" / "tables.md").write_text(f"{HEADING}\n{tables(folder)}", encoding="utf-8")
     old = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     if not MARKERS.search(old):
         print(f"{readme.name} has no <!-- results:begin --> ... <!-- results:end -->: no table was written")
         return
-    readme.write_text(MARKERS.sub(lambda m: m[1] + tables(folder) + m[2], old), encoding="utf-8")
+    chosen = load(folder / "results" / PUBLISHED)
+    readme.write_text(MARKERS.sub(lambda m: m[1] + tables(folder, chosen) + m[2], old), encoding="utf-8")
 
 
 def main(argv: list[str] | None = None, folder: Path = run.HERE, build: Path = run.BUILD) -> int:

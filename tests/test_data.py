@@ -7,7 +7,7 @@ import torch
 from fake_sources import TRAIN, Network
 
 from cvae_lib import data
-from cvae_lib.data import Data, Grey, binarize, load, one_hot, sources
+from cvae_lib.data import Data, Grey, binarize, dequantize, load, one_hot, sources
 
 
 @pytest.fixture
@@ -205,3 +205,18 @@ def test_the_fast_draw_takes_the_rows_asked_for_and_is_repeatable():
     first = wide.draw(torch.tensor([0, 2]))
     torch.manual_seed(4)
     assert wide.draw(torch.tensor([0, 2])).equal(first) and first.shape == (2, 5)
+
+
+def test_dequantized_pixels_stay_in_the_interval_of_their_level_and_fill_it():
+    x = torch.arange(256).repeat(400).float() / 255
+    real = dequantize(x, seed=1)
+    assert (real * 256).floor().equal((255 * x).round()) and real.max() < 1
+    inside = real * 256 - (255 * x).round()
+    assert abs(inside.mean().item() - 0.5) < 0.005 and abs(inside.var().item() - 1 / 12) < 0.001
+    assert dequantize(x, seed=1).equal(real) and not dequantize(x, seed=2).equal(real)
+
+
+@pytest.mark.parametrize("bad", [-1 / 255, 1.2, 0.5])
+def test_what_is_no_grey_level_cannot_be_dequantized(bad):
+    with pytest.raises(ValueError, match="grey levels k/255"):
+        dequantize(torch.tensor([0.2, bad]))

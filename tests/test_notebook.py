@@ -197,3 +197,13 @@ def test_a_table_as_text_and_as_markup():
     assert "color" not in markup and "style" not in markup
     with pytest.raises(ValueError):
         table.text(("one", "two"), [("only one",)])
+
+
+def test_trainings_are_kept_in_profile_full_only_and_apart(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "baselines.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    runs = [notebook.start(name, p, seed) for name, p, seed in (("a", "full", 0), ("a", "full", 1), ("b", "full", 0))]
+    paths = {run.checkpoint(label) for run in runs for label in ("vae", "iwae")}
+    assert len(paths) == 6 and all(path.is_relative_to(tmp_path / "build" / "checkpoints") for path in paths)
+    assert notebook.start("a", "laptop", 0).checkpoint("vae") is None

@@ -23,9 +23,9 @@ def torchrun(out: Path, *options: str, check: bool = True, **settings) -> subpro
     return done
 
 
-@pytest.mark.parametrize("samples, beta", [(1, 1.0), (3, 4.0)])
-def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(tmp_path, samples, beta):
-    settings = ONE_STEP | {"samples": samples, "beta": beta}
+@pytest.mark.parametrize("change", [{}, {"samples": 3, "beta": 4.0}, {"samples": 3, "objective": "dreg"}])
+def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(tmp_path, change):
+    settings = ONE_STEP | change
     alone = made(torch.float64, **settings)["moved"]
     torchrun(tmp_path / "two.pt", **settings)
     both = torch.load(tmp_path / "two.pt")["moved"]
@@ -53,7 +53,11 @@ def test_a_killed_process_ends_the_other_and_training_goes_on_from_the_checkpoin
 
 @pytest.mark.parametrize(
     "settings, words",
-    [({"batch": 25}, "batch: got 25, 2 processes"), ({"batch": 24, "capacity": 1.0}, "capacity: got one with 2")],
+    [
+        ({"batch": 25}, "batch: got 25, 2 processes"),
+        ({"batch": 24, "capacity": 1.0}, "capacity: got one with 2"),
+        ({"batch": 24, "free_bits": 1.0}, "free_bits: got one with 2"),
+    ],
 )
 def test_what_cannot_be_divided_is_refused(tmp_path, settings, words):
     done = torchrun(tmp_path / "two.pt", check=False, epochs=1, **settings)

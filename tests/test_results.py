@@ -16,7 +16,9 @@ def place(tmp_path, monkeypatch):
     """A notebooks folder whose notebook 01_a reports nll = 100 + seed, without any kernel; what ran is listed."""
     folder = tmp_path / "notebooks"
     made_up.write(folder, "01_a", "x = 1", "# prose")
-    place = type("Place", (), {"folder": folder, "ran": [], "source": "mnist", "fails": set()})()
+    place = type(
+        "Place", (), {"folder": folder, "ran": [], "source": "mnist", "fails": set(), "build": tmp_path / "build"}
+    )()
 
     def execute(path, copy, parameters):
         place.ran.append((parameters["profile"], parameters["seed"]))
@@ -26,7 +28,7 @@ def place(tmp_path, monkeypatch):
         return run.Outcome(path.stem, seconds=1.0, error="cell 3" if failed else "", report=report)
 
     monkeypatch.setattr(run, "execute", execute)
-    place.main = lambda *argv: results.main(list(argv), folder=folder, build=tmp_path / "build")
+    place.main = lambda *argv: results.main(list(argv), folder=folder, build=place.build)
     place.stored = lambda: json.loads((folder / "results" / "01_a.json").read_text())["01_a"]
     return place
 
@@ -127,12 +129,29 @@ def test_readme_gets_the_tables_between_its_markers(place):
     (place.folder / "results").mkdir()
     (place.folder / "results" / "published.json").write_text(json.dumps({"01_a": {"nll": "86.76 (a paper)"}}))
     place.main()
-    text = readme.read_text()
-    assert "| 01_a | nll | 102 ± 1.6 (5 seeds) | – | 86.76 (a paper) |" in text and "ten epochs" in text
+    text, everything = readme.read_text(), (place.folder / "results" / "tables.md").read_text()
+    row = "| 01_a | nll | 102 ± 1.6 (5 seeds) | – | 86.76 (a paper) |"
+    assert row in text and "ten epochs" in text
+    assert row in everything and "| 01_a | exact |" in everything and "| 01_a | exact |" not in text
     assert text.startswith("above\n<!-- results:begin -->\n") and text.endswith("<!-- results:end -->\nbelow\n")
     assert "old" not in text
     place.main("--no-run")
     assert readme.read_text() == text
+
+
+@pytest.mark.parametrize("options, kept", [((), True), (("--force",), False)])
+def test_a_stored_run_leaves_no_checkpoint_behind_and_force_starts_anew(place, options, kept, monkeypatch):
+    checkpoint = place.build / "checkpoints" / "full" / "seed-0" / "01_a" / "vae.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    execute, seen = results.run.execute, []
+    monkeypatch.setattr(results.run, "execute", lambda *args: seen.append(checkpoint.exists()) or execute(*args))
+    place.fails = {0}
+    place.main("--profile", "full", "--seed", "0")
+    assert seen == [True] and checkpoint.exists(), "an interrupted training must be able to go on"
+    place.fails = set()
+    place.main("--profile", "full", "--seed", "0", *options)
+    assert seen == [True, kept] and not checkpoint.exists()
 
 
 def test_a_bad_request_is_refused(place, capsys):

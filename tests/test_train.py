@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from cvae_lib.checkpoint import save_checkpoint
-from cvae_lib.data import Data, one_hot
+from cvae_lib.data import Data, binarize, one_hot
 from cvae_lib.models import CVAE, VAE
-from cvae_lib.objectives import training_loss
+from cvae_lib.objectives import elbo_terms, iwae_bound, training_loss
 from cvae_lib.priors import KINDS
 from cvae_lib.train import NonFiniteLoss, TrainConfig, fit, load_checkpoint
 
@@ -211,6 +211,38 @@ def test_a_richer_prior_is_trained_and_fits_the_codes_at_least_as_well():
     assert totals["learned"] < totals["mean"] + 0.1 and totals["mixture"] < totals["mean"] + 0.2
 
 
+@pytest.mark.parametrize("objective", ["iwae", "dreg"])
+def test_training_on_the_bound_of_many_samples_raises_it_above_what_the_elbo_reaches(objective):
+    held_out = binarize(data(300, seed=1).x, "fixed")
+    reached = {}
+    for name, samples in (("elbo", 1), (objective, 20)):
+        trained = model()
+        fit(trained, data(), config(epochs=30, objective=name, samples=samples))
+        torch.manual_seed(0)
+        reached[name] = iwae_bound(trained, held_out, samples=20).mean().item()
+    assert reached[objective] > reached["elbo"] - 0.1
+    assert reached[objective] > iwae_bound(model(), held_out, samples=20).mean().item() + 2
+
+
+def test_free_bits_keep_latents_in_use():
+    rates = {}
+    for free in (0.0, 0.5):
+        trained = model()
+        fit(trained, data(), config(epochs=30, beta=8.0, free_bits=free))
+        x = binarize(data(200, seed=1).x, "fixed")
+        rates[free] = elbo_terms(trained, x).rate_per_dim.mean(0).min().item()
+    assert rates[0.0] < 0.05 and rates[0.5] > 0.3
+
+
+def test_an_interrupted_training_on_the_bound_goes_on(tmp_path):
+    kept = config(objective="iwae", samples=3, checkpoint=tmp_path / "c.pt")
+    fit(model(), data(), kept)
+    again = fit(model(seed=5), data(), kept)
+    assert len(again.epochs) == 4
+    with pytest.raises(ValueError, match="belongs to another config"):
+        fit(model(), data(), replace(kept, objective="dreg"))
+
+
 def test_fixed_binarisation_shows_the_same_pixels_in_every_epoch():
     seen = {"fixed": [], "dynamic": []}
     for mode, log in seen.items():
@@ -244,6 +276,11 @@ def test_one_batch_smaller_than_asked_for():
         ({"warmup": 2.0}, "warmup: got 2.0"),
         ({"capacity": -3.0}, "capacity: got -3.0"),
         ({"objective": len, "checkpoint": "c.pt"}, "objective: got a function"),
+        ({"objective": "vimco"}, "objective: got 'vimco', allowed are 'elbo', 'iwae', 'dreg'"),
+        ({"objective": "iwae", "warmup": 0.5}, "objective: got 'iwae' with beta, warmup"),
+        ({"objective": "dreg", "beta": 2.0}, "objective: got 'dreg' with beta"),
+        ({"free_bits": -1.0}, "free_bits: got -1.0"),
+        ({"free_bits": 1.0, "capacity": 3.0}, "free_bits: got 1.0 together with a capacity"),
     ],
 )
 def test_bad_settings_are_refused(change, words):
@@ -259,6 +296,8 @@ def test_bad_data_are_refused():
         fit(model(), replace(train, x=train.x + 1), config())
     with pytest.raises(ValueError, match="0 and 1 only"):
         fit(model(), train, config(binarization="none"))
+    with pytest.raises(ValueError, match="free_bits: got 0.5, but the rate"):
+        fit(VAE(SHAPE, 2, (8,), prior="mixture"), train, config(free_bits=0.5))
     with pytest.raises(ValueError, match="c: got None"):
         fit(CVAE(SHAPE, 4, 2), train, config())
     with pytest.raises(ValueError, match="takes no condition"):

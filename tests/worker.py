@@ -42,7 +42,15 @@ if __name__ == "__main__":
     args = parser.parse_args()
     torch.set_num_threads(1)
     pairs = (pair.split("=") for pair in args.settings)
-    known = {"epochs": int, "batch": int, "samples": int, "lr": float, "beta": float, "capacity": float}
+    known = {
+        "epochs": int,
+        "batch": int,
+        "samples": int,
+        "lr": float,
+        "beta": float,
+        "capacity": float,
+        "free_bits": float,
+    }
     settings = {name: known.get(name, str)(value) for name, value in pairs}
     with processes.joined() as rank:
         result = made(getattr(torch, args.dtype), args.die_after, **settings)

@@ -1,4 +1,4 @@
-"""What a dataset is here, and the two things done to it before training: conditions and binary pixels."""
+"""What a dataset is here, and what is done to it before training: conditions, binary or dequantised pixels."""
 
 from __future__ import annotations
 
@@ -116,3 +116,29 @@ def binarize(x: Tensor, mode: str, seed: int = 0) -> Tensor:
         return torch.bernoulli(x)
     uniform = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
     return (uniform.to(x.device) < x).to(x.dtype)
+
+
+def dequantize(x: Tensor, seed: int = 0) -> Tensor:
+    """Grey levels k/255 to real numbers in [0, 1): `(k + u) / 256` with u uniform on [0, 1).
+
+    Each of the 256 levels becomes an interval of that width, so that a density p on the real numbers speaks about the
+    levels: `-log P(levels) <= E_u[-log p] + D log 256` for D pixels.
+
+    Args:
+        x: grey levels k/255, any shape.
+        seed: of the draw, which is the same on every device; dequantise a whole set at once.
+
+    Returns:
+        Shape, dtype and device of `x`.
+
+    Raises:
+        ValueError: if a value is not one of the 256 levels.
+
+    References:
+        Theis, van den Oord and Bethge (2016), A note on the evaluation of generative models, section 3.1.
+    """
+    levels = (255 * x).round()
+    if not bool(((levels - 255 * x).abs() < 1e-3).all() & (levels >= 0).all() & (levels <= 255).all()):
+        raise ValueError(f"x runs from {x.min():.3g} to {x.max():.3g}; grey levels k/255, k from 0 to 255, are needed")
+    uniform = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+    return (levels + uniform.clamp_max(1 - 2**-16).to(x)) / 256  # else rounding could reach the next level
