@@ -27,7 +27,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import results  # beside this file
 import torch
-from curve import nll
+from curve import entry, nll
 from textbook import DECODER_FLOPS, FLOPS, Images, Textbook, network, textbook_epoch, textbook_loss
 
 from cvae_lib import data, metrics, table
@@ -222,16 +222,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--nll", type=int, nargs="+", metavar="EPOCHS", help="only NLL after these epochs, added to the file"
     )
+    parser.add_argument("--draws", type=int, default=1, help="with --nll: train on the bound of so many draws")
+    parser.add_argument("--classes", action="store_true", help="with --nll: given the class, -log p(x|c)")
     parser.add_argument("--out", type=Path, default=results.run.BUILD / "bench.json", help="default build/bench.json")
     args = parser.parse_args(arguments)
+    if not args.nll and (args.draws != 1 or args.classes):
+        parser.error("--draws and --classes belong to --nll")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     stored = results.load(args.out)
     mine = stored.setdefault(device, {})
     if args.nll:
-        new = nll(args.nll, args.quick, device)
-        kept = [point for point in mine.get("nll", {}).get("curve", []) if point["epochs"] not in args.nll]
+        new, key = nll(args.nll, args.quick, device, args.draws, args.classes), entry(args.draws, args.classes)
+        kept = [point for point in mine.get(key, {}).get("curve", []) if point["epochs"] not in args.nll]
         curve = sorted(kept + new, key=lambda point: point["epochs"])
-        mine["nll"] = {"curve": curve, **results.circumstances()}
+        mine[key] = {"curve": curve, **results.circumstances()}
     else:
         mine["speed"] = measure(args.quick, 1 if args.quick else args.repeats, device)
     results.save(args.out, stored)

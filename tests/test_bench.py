@@ -52,7 +52,8 @@ def test_every_figure_is_made_and_kept(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(bench, "matmul_rate", lambda device: 1e12)
     out = tmp_path / "bench.json"
-    for arguments in (["--quick"], ["--quick", "--nll", "2", "1"]):
+    bound = ["--quick", "--nll", "1", "--draws", "2", "--classes"]
+    for arguments in (["--quick"], ["--quick", "--nll", "2", "1"], bound):
         bench.main([*arguments, "--out", str(out)])
     stored = bench.results.load(out)["cpu"]
     speed = stored["speed"]
@@ -61,4 +62,8 @@ def test_every_figure_is_made_and_kept(tmp_path, monkeypatch, capsys):
     assert sum(speed["profile"].values()) == pytest.approx(1) and speed["quality"]["ratio"] > 0
     assert [point["epochs"] for point in stored["nll"]["curve"]] == [1, 2]
     assert all(point["NLL, nats"] < point["-ELBO, nats"] for point in stored["nll"]["curve"])
+    (point,) = stored[bench.entry(2, True)]["curve"]
+    assert point["draws"] == 2 and point["NLL, nats"] < point["-ELBO, nats"]
+    with pytest.raises(SystemExit):
+        bench.main(["--draws", "5"])
     assert "Time to quality" in capsys.readouterr().out

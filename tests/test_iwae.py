@@ -86,12 +86,12 @@ def test_with_one_sample_the_score_of_q_is_left_out():
 
 
 def test_no_latent_is_pushed_below_its_free_bits():
-    per_dim = torch.tensor([[0.1, 2.0], [0.3, 4.0]], requires_grad=True)  # means 0.2 and 3
+    per_dim = torch.tensor([[0.1, 2.0, 0.1], [0.3, 4.0, 1.1]], requires_grad=True)  # means 0.2, 3 and 0.6
     terms = ElboTerms(torch.tensor([5.0, 7.0]), per_dim.sum(1), per_dim)
     loss = training_loss(terms, beta=2.0, free_bits=0.5)
-    assert loss.item() == pytest.approx(6 + 2 * (0.5 + 3))
+    assert loss.item() == pytest.approx(6 + 2 * (0.5 + 3 + 0.6))
     (slope,) = torch.autograd.grad(loss, per_dim)
-    torch.testing.assert_close(slope, torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
+    torch.testing.assert_close(slope, torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]))  # of the mean over the batch
     torch.testing.assert_close(training_loss(terms, 2.0, free_bits=1e-9), training_loss(terms, 2.0))
 
 
