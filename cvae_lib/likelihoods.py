@@ -80,8 +80,16 @@ class Likelihood(nn.Module):
                 f"x: got pixels such as {x[outside][0].item():.4g}, the {self.kind} likelihood takes {words}"
             )
 
-    def raw(self, mean: Tensor) -> Tensor:
-        """The output (width,) at which the mean is about `mean` (*x_shape), and σ = 1 where the decoder gives it."""
+    @torch.no_grad()
+    def start(self, x: Tensor) -> Tensor:
+        """The output (width,) that gives about the mean image of x (N, *x_shape); a learned σ starts at the spread.
+
+        Means that are probabilities are held within [0.001, 0.999], variances above 1e-6.
+        """
+        mean = x.mean(0)
         if self.kind != "gaussian":
-            mean = mean.clamp(0.001, 0.999).logit()
-        return nn.functional.pad(mean.flatten(), (0, self.width - mean.numel()))
+            return mean.clamp(0.001, 0.999).logit().flatten()
+        var = (x - mean).square().mean(0).clamp_min(1e-6)
+        if self.sigma == "shared":
+            self.log_var.copy_(var.mean().log())
+        return torch.cat([mean.flatten(), var.log().flatten()])[: self.width]

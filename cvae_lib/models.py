@@ -170,14 +170,14 @@ class CVAE(nn.Module):
     def start_at_mean(self, x: Tensor) -> None:
         """Sets the decoder's last bias so that an untrained model gives about the mean image of x, (N, *x_shape).
 
-        Without it the first epoch goes into learning where images are black. Where means are probabilities, they are
-        held within [0.001, 0.999].
+        Without it the first epoch goes into learning where images are black. The learned σ of a Gaussian likelihood
+        starts at the spread around that mean, see `likelihoods.Likelihood.start`.
 
         References:
             Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders, section 5.
         """
         self.check(x=x, c=None if self.c_dim == 0 else x.new_zeros(1, self.c_dim))
-        self.decoder.head.bias.copy_(self.decoder.likelihood.raw(x.float().mean(0)))
+        self.decoder.head.bias.copy_(self.decoder.likelihood.start(x.float()))
 
     def check(self, x: Tensor | None = None, z: Tensor | None = None, c: Tensor | None = None) -> None:
         """Refuses tensors whose shapes do not fit this model.

@@ -242,3 +242,10 @@ def test_start_at_mean_makes_an_untrained_decoder_give_the_mean_image():
     torch.testing.assert_close(given, x.mean(0).clamp(0.001, 0.999).expand(7, 1, 4, 4))
     with pytest.raises(ValueError, match="x: got shape"):
         model.start_at_mean(x.flatten(1))
+
+
+def test_the_layers_of_a_hidden_prior_are_trained():
+    prior = Prior(2, 2, "learned", hidden=(4,))
+    torch.nn.init.normal_(prior.net.weight)
+    prior(torch.eye(2)).log_prob(torch.ones(2)).sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in prior.parameters())
