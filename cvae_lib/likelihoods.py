@@ -82,14 +82,15 @@ class Likelihood(nn.Module):
 
     @torch.no_grad()
     def start(self, x: Tensor) -> Tensor:
-        """The output (width,) that gives about the mean image of x (N, *x_shape); a learned σ starts at the spread.
+        """The output (width,) that gives about the mean image of x (N, *x_shape).
 
-        Means that are probabilities are held within [0.001, 0.999], variances above 1e-6.
+        A learned σ starts at the spread around it, averaged over pixels also where each has its own: σ is not to be
+        small before the mean is right. Means that are probabilities are held within [0.001, 0.999].
         """
         mean = x.mean(0)
         if self.kind != "gaussian":
             return mean.clamp(0.001, 0.999).logit().flatten()
-        var = (x - mean).square().mean(0).clamp_min(1e-6)
+        log_var = (x - mean).square().mean().log()
         if self.sigma == "shared":
-            self.log_var.copy_(var.mean().log())
-        return torch.cat([mean.flatten(), var.log().flatten()])[: self.width]
+            self.log_var.copy_(log_var)
+        return torch.cat([mean.flatten(), log_var.expand(mean.numel())])[: self.width]
