@@ -117,12 +117,8 @@ class Run:
         return loaded
 
     def checkpoint(self, label: str) -> Path | None:
-        """Where `fit` keeps this training so that an interrupted run goes on: in profile `full` only, else None.
-
-        Args:
-            label: names the training within the notebook, such as `vae`.
-        """
-        place = folder().parent / "build" / "checkpoints" / self.profile / f"seed-{self.seed}" / self.name
+        """Where `fit` keeps the training `label`, so that a killed run goes on: in profile `full` only, else None."""
+        place = checkpoints(folder().parent / "build", self.profile, self.seed, self.name)
         return place / f"{label}.pt" if self.profile == "full" else None
 
     @property
@@ -156,6 +152,11 @@ class Run:
         if outside and strict():
             found = [f"{r.metric} = {r.value:.6g}, expected {r.cells[2]}" for r in outside]
             raise AssertionError(f"{caption}: outside the expected band: {'; '.join(found)}")
+
+
+def checkpoints(build: Path, profile: str, seed: int, name: str) -> Path:
+    """The folder of one notebook's unfinished trainings; `results.py` empties it once the run is stored."""
+    return build / "checkpoints" / profile / f"seed-{seed}" / name
 
 
 def compare(report: dict[str, Any]) -> list[Row]:

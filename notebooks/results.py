@@ -109,7 +109,7 @@ def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path
     for seed in missing:
         print(f"{path.stem:<20} {profile}, seed {seed}", end=" ", flush=True)
         copy = build / "results" / profile / f"seed-{seed}" / path.name
-        unfinished = build / "checkpoints" / profile / f"seed-{seed}" / path.stem  # see notebook.Run.checkpoint
+        unfinished = notebook.checkpoints(build, profile, seed, path.stem)
         if force:
             shutil.rmtree(unfinished, ignore_errors=True)
         outcome = run.execute(path, copy, {"profile": profile, "seed": seed})
@@ -144,18 +144,18 @@ def baselines(paths: list[Path], folder: Path) -> None:
     save(folder / "baselines.json", dict(sorted(bands.items())))
 
 
-def tables(folder: Path, chosen: dict[str, dict[str, str]] | None = None) -> str:
-    """Each metric, or each that is `chosen`, by profile beside the published number, and the protocols below."""
+def tables(folder: Path, chosen: bool) -> str:
+    """Each metric, or each that PUBLISHED names, by profile beside the published number; the protocols below."""
     published = load(folder / "results" / PUBLISHED)
     lines = ["| notebook | metric | laptop | full | published |", "|---|---|---|---|---|"]
     below = []
     for path in run.find([], folder):
         stored = load(folder / "results" / f"{path.stem}.json").get(path.stem, {})
         shown = {p: notebook.spread(stored[p]["runs"]) for p in ("laptop", "full") if p in stored}
-        metrics = dict.fromkeys(m for spread in shown.values() for m in spread)
-        for metric in metrics if chosen is None else (m for m in chosen.get(path.stem, {}) if m in metrics):
+        metrics, figures = dict.fromkeys(m for spread in shown.values() for m in spread), published.get(path.stem, {})
+        for metric in (m for m in figures if m in metrics) if chosen else metrics:
             ours = [in_words(shown[p][metric]) if metric in shown.get(p, {}) else "–" for p in ("laptop", "full")]
-            theirs = published.get(path.stem, {}).get(metric, "–")
+            theirs = figures.get(metric, "–")
             lines.append(f"| {path.stem} | {metric} | {' | '.join(ours)} | {theirs} |")
         for p in shown:
             e = stored[p]
@@ -173,13 +173,12 @@ def in_words(spread: tuple[float, float, int]) -> str:
 def write_readme(readme: Path, folder: Path) -> None:
     """Put the metrics that PUBLISHED names between README's markers, and all of them into results/tables.md."""
     (folder / "results").mkdir(exist_ok=True)
-    (folder / "results" / "tables.md").write_text(f"{HEADING}\n{tables(folder)}", encoding="utf-8")
+    (folder / "results" / "tables.md").write_text(f"{HEADING}\n{tables(folder, chosen=False)}", encoding="utf-8")
     old = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     if not MARKERS.search(old):
         print(f"{readme.name} has no <!-- results:begin --> ... <!-- results:end -->: no table was written")
         return
-    chosen = load(folder / "results" / PUBLISHED)
-    readme.write_text(MARKERS.sub(lambda m: m[1] + tables(folder, chosen) + m[2], old), encoding="utf-8")
+    readme.write_text(MARKERS.sub(lambda m: m[1] + tables(folder, chosen=True) + m[2], old), encoding="utf-8")
 
 
 def main(argv: list[str] | None = None, folder: Path = run.HERE, build: Path = run.BUILD) -> int:

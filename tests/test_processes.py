@@ -19,9 +19,7 @@ def torchrun(out: Path, *options: str, check: bool = True, **settings) -> subpro
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(WORKER)]
     command += ["--out", str(out), *options, *(f"{name}={value}" for name, value in settings.items())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    # About once in fifty calls a worker aborts in the teardown of torch's gloo group, after its work is done and saved.
-    after_work = "terminate called without an active exception" in done.stderr and out.exists()
-    assert not check or done.returncode == 0 or after_work, done.stderr[-3000:]
+    assert not check or done.returncode == 0, done.stderr[-3000:]
     return done
 
 
