@@ -21,6 +21,7 @@ __all__ = [
     "elbo",
     "factor_vae_score",
     "log_likelihood",
+    "log_likelihood_of_each",
     "mutual_information_gap",
     "recognition",
 ]
@@ -94,6 +95,28 @@ def log_likelihood(
                 total = torch.logaddexp(total, weights.logsumexp(0))
             done.append(total.cpu() - math.log(samples))
     return torch.cat(done)
+
+
+def log_likelihood_of_each(model: CVAE, x: Tensor, conditions: Tensor, samples: int = 100, **sizes: int) -> Tensor:
+    """log p(x|c) for every x under each of K conditions, from which the rules of probability give the rest.
+
+    Where the condition is not known, `log p(x) = log Σ_k p(c_k) p(x|c_k)`; and `p(c_k|x)`, the softmax of
+    `log p(c_k) + log p(x|c_k)`, is a classifier.
+
+    Args:
+        model, samples: As for `log_likelihood`.
+        x: (N, *x_shape).
+        conditions: (K, C), for instance the K unit vectors.
+        sizes: `batch` and `chunk` of `log_likelihood`.
+
+    Returns:
+        (N, K) in nats.
+
+    Raises:
+        ValueError: As for `log_likelihood`.
+    """
+    given = (log_likelihood(model, x, c.expand(len(x), -1), samples, **sizes) for c in conditions)
+    return torch.stack(list(given), dim=1)
 
 
 @torch.no_grad()

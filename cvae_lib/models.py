@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from cvae_lib.likelihoods import Likelihood
-from cvae_lib.nn import MLP, join, linear
+from cvae_lib.nn import MLP, linear
 from cvae_lib.priors import LogitNormal, Prior
 
 
@@ -23,6 +23,7 @@ class Encoder(nn.Module):
         hidden: Widths of the trunk's layers.
         activation: Of the trunk, see `nn.MLP`.
         family: `Normal`, or `LogitNormal` for latents between 0 and 1.
+        trunk: In place of the dense layers: a module that takes x (B, D), flattened, and c, and returns (B, `width`).
 
     References:
         Kingma and Welling (2013), Auto-encoding variational Bayes, section 3 and appendix C.2.
@@ -36,15 +37,16 @@ class Encoder(nn.Module):
         hidden: tuple[int, ...],
         activation: str,
         family: type[Distribution] = Normal,
+        trunk: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.family = family
-        self.trunk = MLP((math.prod(x_shape) + c_dim, *hidden), activation)
-        self.head = linear(hidden[-1], 2 * latent)  # no activation: mu and log_var are free real numbers
+        self.trunk = trunk or MLP((math.prod(x_shape) + c_dim, *hidden), activation)
+        self.head = linear(self.trunk.width, 2 * latent)  # no activation: mu and log_var are free real numbers
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Independent:
         """x (B, ...), c (B, C) or None; returns q(z|x,c) with batch shape (B,) and event shape (Z,)."""
-        features = self.trunk(join(x.flatten(1), c))
+        features = self.trunk(x.flatten(1), c)
         mu, log_var = self.head(features).chunk(2, dim=-1)
         return Independent(self.family(mu, (0.5 * log_var).exp()), 1)
 
@@ -54,7 +56,9 @@ class Decoder(nn.Module):
 
     Args:
         x_shape, c_dim, latent, hidden, activation: As for `Encoder`.
-        likelihood, sigma: See `likelihoods.Likelihood`.
+        likelihood, sigma: See `likelihoods.Likelihood`; or, as likelihood, a module of that kind.
+        trunk: In place of the dense layers: a module that takes z (..., B, Z) and c, and returns (..., B, `width`).
+        head: In place of a dense layer from there to the likelihood's parameters; it has a `bias` for each of them.
     """
 
     def __init__(
@@ -64,17 +68,27 @@ class Decoder(nn.Module):
         latent: int,
         hidden: tuple[int, ...],
         activation: str,
-        likelihood: str = "bernoulli",
+        likelihood: str | nn.Module = "bernoulli",
         sigma: float | str = 1.0,
+        trunk: nn.Module | None = None,
+        head: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.trunk = MLP((latent + c_dim, *reversed(hidden)), activation)
-        self.likelihood = Likelihood(x_shape, likelihood, sigma)
-        self.head = linear(hidden[0], self.likelihood.width)
+        self.trunk = trunk or MLP((latent + c_dim, *reversed(hidden)), activation)
+        self.likelihood = Likelihood(x_shape, likelihood, sigma) if isinstance(likelihood, str) else likelihood
+        self.head = head or linear(self.trunk.width, self.likelihood.width)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Independent:
         """z (..., B, Z), c (B, C) or None; returns p(x|z,c) with batch shape (..., B), event shape `x_shape`."""
-        return self.likelihood(self.head(self.trunk(join(z, c))))
+        return self.likelihood(self.head(self.trunk(z, c)))
+
+    def check(self, x: Tensor) -> None:
+        """Refuses values outside the likelihood's support, see `likelihoods.Likelihood.check`."""
+        self.likelihood.check(x)
+
+    def start(self, x: Tensor) -> None:
+        """Sets the last bias so that the untrained network gives about the mean of x (N, *x_shape)."""
+        self.head.bias.copy_(self.likelihood.start(x))
 
 
 class CVAE(nn.Module):
@@ -91,6 +105,9 @@ class CVAE(nn.Module):
         sigma: Of the Gaussian likelihood: a number, "shared" or "pixel".
         components: Of a mixture prior.
         prior_hidden: Widths of the layers between c and the prior's parameters; none: they are linear in c.
+        encoder: In place of the dense one: a module that takes x (B, *x_shape) and c, and returns q(z|x,c).
+        decoder: In place of the dense one: a module that takes z (..., B, Z) and c, and returns p(x|z,c); with methods
+            `check(x)`, which refuses x outside the support, and `start(x)`, see `start_at_mean`.
 
     Raises:
         ValueError: If a size is not positive, or a name is unknown.
@@ -108,25 +125,23 @@ class CVAE(nn.Module):
         hidden: tuple[int, ...] = (256, 256),
         activation: str = "tanh",
         prior: str = "standard",
-        likelihood: str = "bernoulli",
+        likelihood: str | nn.Module = "bernoulli",
         sigma: float | str = 1.0,
         components: int = 5,
         prior_hidden: tuple[int, ...] = (),
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("latent", latent, 1),
-            ("c_dim", c_dim, 0),
-            ("x_shape", math.prod(x_shape), 1),
-        ):
+        for name, value, least in (("latent", latent, 1), ("c_dim", c_dim, 0), ("x_shape", math.prod(x_shape), 1)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}: got {value!r}, allowed are integers from {least}")
         if not hidden:
             raise ValueError("hidden: got no layer, at least one width is needed")
         self.x_shape, self.c_dim, self.latent = tuple(x_shape), c_dim, latent
         family = LogitNormal if prior == "uniform" else Normal
-        self.encoder = Encoder(x_shape, c_dim, latent, hidden, activation, family)
-        self.decoder = Decoder(x_shape, c_dim, latent, hidden, activation, likelihood, sigma)
+        self.encoder = encoder or Encoder(x_shape, c_dim, latent, hidden, activation, family)
+        self.decoder = decoder or Decoder(x_shape, c_dim, latent, hidden, activation, likelihood, sigma)
         self.prior_net = Prior(c_dim, latent, prior, components, prior_hidden)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Independent:
@@ -145,21 +160,23 @@ class CVAE(nn.Module):
         return self.prior_net(c)
 
     @torch.no_grad()
-    def sample(self, n: int | None = None, c: Tensor | None = None) -> Tensor:
-        """Generates: draws z from the prior and returns the mean image of p(x|z,c).
+    def sample(self, n: int | None = None, c: Tensor | None = None, draw: bool = False) -> Tensor:
+        """Generates: draws z from the prior and returns the mean of p(x|z,c), or a draw from it.
 
         Args:
-            n: How many images, for a model without condition.
-            c: (B, C), one image for each row.
+            n: How many examples, for a model without condition.
+            c: (B, C), one example for each row.
+            draw: Whether to draw x too: rows of a table or words, whose mean is none; images are shown by their mean.
 
         Returns:
-            (n or B, *x_shape); probabilities of ink where the likelihood is Bernoulli.
+            (n or B, *x_shape); the mean of a Bernoulli likelihood holds the probabilities of ink.
         """
         if (n is None) == (c is None):
             raise ValueError(f"n, c: give one of them, got n={n} and c={None if c is None else tuple(c.shape)}")
         prior = self.prior(c)
         z = prior.sample((n,) if c is None else (() if prior.batch_shape else (len(c),)))
-        return self.decode(z, c).mean
+        p = self.decode(z, c)
+        return p.sample() if draw else p.mean
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
@@ -177,7 +194,7 @@ class CVAE(nn.Module):
             Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders, section 5.
         """
         self.check(x=x, c=None if self.c_dim == 0 else x.new_zeros(1, self.c_dim))
-        self.decoder.head.bias.copy_(self.decoder.likelihood.start(x.float()))
+        self.decoder.start(x.float())
 
     def check(self, x: Tensor | None = None, z: Tensor | None = None, c: Tensor | None = None) -> None:
         """Refuses tensors whose shapes do not fit this model.
@@ -186,9 +203,8 @@ class CVAE(nn.Module):
             ValueError: Naming the argument, the shape that came and the shape that is allowed.
         """
         if x is not None and tuple(x.shape[1:]) != self.x_shape:
-            raise ValueError(
-                f"x: got shape {tuple(x.shape)}, this model takes (B, {', '.join(map(str, self.x_shape))})"
-            )
+            allowed = ", ".join(map(str, self.x_shape))
+            raise ValueError(f"x: got shape {tuple(x.shape)}, this model takes (B, {allowed})")
         if z is not None and z.shape[-1] != self.latent:
             raise ValueError(f"z: got shape {tuple(z.shape)}, this model takes (..., B, {self.latent})")
         if c is None and self.c_dim:
@@ -203,7 +219,7 @@ class CVAE(nn.Module):
 
     def check_pixels(self, x: Tensor) -> None:
         """Refuses values outside the likelihood's support, see `likelihoods.Likelihood.check`."""
-        self.decoder.likelihood.check(x)
+        self.decoder.check(x)
 
 
 class VAE(CVAE):

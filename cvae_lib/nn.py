@@ -30,6 +30,11 @@ class MLP(nn.Sequential):
         for width_in, width_out in zip(sizes[:-1], sizes[1:], strict=True):
             layers += [linear(width_in, width_out), ACTIVATIONS[activation]()]
         super().__init__(*layers)
+        self.width = sizes[-1]
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """x (..., D) and c (B, C) or None, D + C the first of `sizes`; returns features (..., width)."""
+        return super().forward(join(x, c))
 
 
 def linear(width_in: int, width_out: int) -> nn.Linear:
