@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvae_lib.data import sources, sprites
+from cvae_lib.data import sources, sprites, tables, words
 from cvae_lib.data.dataset import Data
 from cvae_lib.data.files import DataError, checksum
 
-NAMES = ("mnist", "mnist_5k", "fashion_mnist", "sprites")
+NAMES = ("mnist", "mnist_5k", "fashion_mnist", "sprites", "adult", "adult_5k", "words")
 SPLITS = ("train", "validation", "test")
 VALIDATION = 5_000  # of the 60,000 training images of MNIST and Fashion-MNIST
 PER_CLASS = {"train": 400, "validation": 50, "test": 50}  # of the 500 bundled digits of each class
@@ -62,6 +62,10 @@ def load(name: str, split: str) -> Data:
         return sprites.grid()
     if name == "mnist_5k":
         return _bundled(split)
+    if name == "words":
+        return words.words(split)
+    if name in ("adult", "adult_5k"):
+        return tables.adult(split, bundled=name == "adult_5k")
     try:
         return _full(name, split)
     except sources.DamagedError:
