@@ -48,6 +48,23 @@ def test_log_likelihood_is_exact_at_the_true_posterior_for_any_batch_and_chunk()
         torch.testing.assert_close(estimate.double(), model.log_evidence(x), rtol=1e-5, atol=1e-5)
 
 
+def test_the_marginal_over_classes_is_a_distribution_and_bayes_rule_finds_the_class():
+    """A decoder that reads c alone, one Bernoulli a pixel; the posterior is the prior, so each estimate is exact."""
+    probability = torch.tensor([[0.1, 0.9, 0.2, 0.7], [0.8, 0.3, 0.6, 0.5], [0.4, 0.4, 0.9, 0.1]])
+    model = CVAE((1, 2, 2), 3, 1, (3,), "relu")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.decoder.trunk[0].weight[:, 1:] = torch.eye(3)
+        model.decoder.head.weight.copy_(probability.logit().T)
+    x = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4).view(16, 1, 2, 2)
+    each = metrics.log_likelihood_of_each(model, x, torch.eye(3), samples=3, batch=5, chunk=2)
+    exact = torch.distributions.Bernoulli(probability[None]).log_prob(x.view(16, 1, 4)).sum(-1)
+    torch.testing.assert_close(each, exact)
+    prior = torch.tensor([0.5, 0.3, 0.2])
+    torch.testing.assert_close((each.exp() @ prior).sum(), torch.tensor(1.0))
+
+
 def test_negative_elbo_is_above_the_negative_log_likelihood():
     torch.manual_seed(0)
     model, x = VAE(SHAPE, 2, (8,)), binary(50)
