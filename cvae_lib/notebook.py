@@ -94,26 +94,26 @@ class Run:
     seed: int
     device: torch.device
     _sources: set[str] = field(default_factory=set, repr=False)  # names of the datasets loaded so far
-    _replaced: set[str] = field(default_factory=set, repr=False)  # names of those that ci replaced
+    _replaced: set[str] = field(default_factory=set, repr=False)  # names of those that bundled ones replaced
 
     def load(self, name: str, split: str) -> data.Data:
-        """`data.load`, except that under `ci` a bundled set of 5,000 examples stands in for a large one.
+        """`data.load`, but 5,000 bundled examples stand in for a large set under `ci`, or where it cannot be had.
 
-        Args:
-            name: the dataset.
-            split: `train`, `validation` or `test`.
-
-        Returns:
-            The split; the dataset's name is remembered, since bands belong to a dataset.
+        The name of what is returned is remembered, since bands belong to a dataset.
         """
-        wanted = name
-        if self.profile == "ci" and name in _BUNDLED:
-            name = _BUNDLED[name]
-            if wanted not in self._replaced:
-                print(f"Profile ci: {name} (5,000 bundled examples) stands in for {wanted}.")
-            self._replaced.add(wanted)
-        loaded = data.load(name, split)
-        self._sources.add(loaded.source.split(":")[0])
+        why = "Profile ci" if self.profile == "ci" and name in _BUNDLED else ""
+        try:
+            loaded = data.load(_BUNDLED[name] if why else name, split)
+        except data.DamagedError:
+            raise
+        except data.DataError as error:
+            if name not in _BUNDLED:
+                raise
+            why, loaded = f"{error}\n  or go on as now", data.load(_BUNDLED[name], split)
+        if why and name not in self._replaced:
+            print(f"{why}: {loaded.name} (5,000 bundled examples) stands in for {name}.")
+            self._replaced.add(name)
+        self._sources.add(loaded.name)
         return loaded
 
     def checkpoint(self, label: str) -> Path | None:

@@ -95,6 +95,31 @@ def test_ci_loads_the_bundled_digits_and_says_so_once(run, capsys):
     assert small.source == "mnist_5k+sprites"
 
 
+@pytest.mark.parametrize("error, goes_on", [(data.DataError, True), (data.DamagedError, False)])
+def test_what_cannot_be_had_is_replaced_by_bundled_examples_unless_a_file_is_damaged(
+    run, monkeypatch, capsys, error, goes_on
+):
+    found = data.load
+
+    def load(name, split):
+        if name in ("fashion_mnist", "words"):
+            raise error("no source answers")
+        return found(name, split)
+
+    monkeypatch.setattr(data, "load", load)
+    with pytest.raises(data.DataError):
+        run.load("words", "train")  # nothing stands in for it
+    if not goes_on:
+        with pytest.raises(error):
+            run.load("fashion_mnist", "train")
+        return
+    capsys.readouterr()
+    assert [run.load("fashion_mnist", split).name for split in ("train", "test")] == ["mnist_5k"] * 2
+    said = capsys.readouterr().out
+    assert said.count("stands in for fashion_mnist") == 1 and "no source answers" in said
+    assert run.source == "mnist_5k"
+
+
 def test_laptop_loads_what_was_asked_for(run):
     assert run.source == "none"
     assert run.load("mnist", "train").source == "mnist: made up"

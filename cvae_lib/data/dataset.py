@@ -15,7 +15,7 @@ class Data:
     """Examples held in memory.
 
     Args:
-        x: float32 in [0, 1], shape (N, 1, height, width).
+        x: (N, ...), as a rule float32 images in [0, 1], shape (N, 1, height, width).
         y: int64 labels (N,), or int64 factors (N, K), or None.
         source: "<dataset name>: <where it came from>", for example "mnist: data folder".
         c: what a conditional model is told about each row, float (N, C), or None.

