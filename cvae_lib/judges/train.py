@@ -23,18 +23,22 @@ from cvae_lib.judges import Judge
 
 EPOCHS = {"mnist": 6, "fashion_mnist": 10}
 MIRROR = {"mnist": False, "fashion_mnist": True}  # a mirrored shirt is a shirt; a mirrored 3 is no digit
-FADE = {"mnist": 0.7, "fashion_mnist": 0.0}  # up to which share the ink is thinned: decoder means are paler than ink
+FADE = {"mnist": 0.7, "fashion_mnist": 0.5}  # up to which share the ink is thinned: decoder means are paler than ink
+# up to which share an image is replaced by its local average: decoder means are smoother, too
+SMOOTH = {"mnist": 0.0, "fashion_mnist": 1.0}
 FLOOR = {"mnist": 0.99, "fashion_mnist": 0.91}  # test accuracy below which nothing is written
 BATCH, PEAK_RATE, SHIFT, SEED = 128, 4e-3, 2, 0
 
 
-def augment(x: Tensor, mirror: bool, fade: float = 0.0) -> Tensor:
-    """The images of a batch moved by up to `SHIFT` pixels each way, half of them mirrored and all faded if asked.
+def augment(x: Tensor, mirror: bool, fade: float = 0.0, smooth: float = 0.0) -> Tensor:
+    """A batch moved by up to `SHIFT` pixels each way; if asked, half of it mirrored, all of it smoothed and faded.
 
     Args:
         x: (N, 1, 28, 28).
         mirror: whether left and right may change places.
         fade: each image is multiplied by a number from 1 - fade to 1, so that paleness alone decides nothing.
+        smooth: a share from 0 to `smooth` of each image is replaced by its local average (binomial weights over
+            5 x 5 pixels, a standard deviation of one pixel), so that smoothness alone decides nothing.
 
     Returns:
         (N, 1, 28, 28); what moves in from outside is 0.
@@ -47,6 +51,10 @@ def augment(x: Tensor, mirror: bool, fade: float = 0.0) -> Tensor:
     if mirror:
         column = torch.where(torch.rand(n, 1, 1) < 0.5, column.flip(-1), column)
     moved = padded[torch.arange(n)[:, None, None], 0, row, column].unsqueeze(1)
+    if smooth:
+        weights = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+        average = nn.functional.conv2d(moved, torch.outer(weights, weights)[None, None], padding=2)
+        moved = torch.lerp(moved, average, smooth * torch.rand(n, 1, 1, 1))
     return moved * (1 - fade * torch.rand(n, 1, 1, 1)) if fade else moved
 
 
@@ -68,7 +76,7 @@ def train(name: str, train_set: Data, validation: Data) -> Judge:
     for epoch in range(epochs):
         judge.train()
         for rows in torch.randperm(len(train_set))[: batches * BATCH].split(BATCH):
-            logits = judge(augment(train_set.x[rows], MIRROR[name], FADE[name]))
+            logits = judge(augment(train_set.x[rows], MIRROR[name], FADE[name], SMOOTH[name]))
             loss = nn.functional.cross_entropy(logits, train_set.y[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -91,6 +99,7 @@ def store(name: str, judge: Judge, validation: Data, test: Data) -> dict:
         "seed": SEED,
         "trained_on": f"{name}, train split, 55,000 grey images",
         "faded_by_up_to": FADE[name],
+        "smoothed_by_up_to": SMOOTH[name],
         "torch": torch.__version__.split("+")[0],
     }
     if fact["accuracy"] < FLOOR[name]:
