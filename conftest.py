@@ -12,6 +12,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 sys.path.insert(0, str(Path(__file__).parent / "notebooks"))  # run.py, render.py and results.py
 
 import matplotlib
+import pytest
 import torch
 
 torch.set_num_threads(1)  # of the tests' own small networks, where threads only wait; kernels keep theirs
@@ -22,3 +23,12 @@ def pytest_collectstart(collector):
     """Leave stderr out of nbval's comparison: a warning carries a process id, which is never the same."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("stderr",)
+
+
+@pytest.fixture(autouse=True)
+def _environment_as_it_was():
+    """What a test sets, as the `main` of render.py does, would steer the notebooks that nbval runs after it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
