@@ -65,7 +65,7 @@ class BitsBack:
     """
 
     def __init__(self, model: CVAE, conditions: Tensor | None = None, bins: int = 10) -> None:
-        if getattr(getattr(model.decoder, "likelihood", None), "kind", None) != "bernoulli":
+        if model.likelihood != "bernoulli":
             raise ValueError("model: pixels are coded by a Bernoulli likelihood, which this model does not have")
         if not isinstance(getattr(model.prior(None if conditions is None else conditions[:1]), "base_dist", 0), Normal):
             raise ValueError("model: its prior is not a diagonal Gaussian, as bits back needs it here")

@@ -142,9 +142,10 @@ class ConvCVAE(CVAE):
         sizes = (Size(x_shape), c_dim, tuple(channels), hidden, condition)
         kind = Likelihood(x_shape, options.pop("likelihood", "bernoulli"), options.pop("sigma", 1.0))
         family = LogitNormal if options.get("prior") == "uniform" else Normal
-        encoder = Encoder(x_shape, c_dim, latent, (), "", family, trunk=ConvTrunk(*sizes))
+        encoder = Encoder(x_shape, c_dim, latent, family=family, trunk=ConvTrunk(*sizes))
         trunk = DeconvTrunk(latent, x_shape[0] * kind.width // Size(x_shape).numel(), *sizes)
-        decoder = Decoder(x_shape, c_dim, latent, (), "", kind, trunk=trunk, head=PixelBias(kind.width))
+        head = PixelBias(kind.width)
+        decoder = Decoder(x_shape, c_dim, latent, likelihood=kind, trunk=trunk, head=head)
         super().__init__(x_shape, c_dim, latent, encoder=encoder, decoder=decoder, **options)
 
 

@@ -34,8 +34,8 @@ class Encoder(nn.Module):
         x_shape: tuple[int, ...],
         c_dim: int,
         latent: int,
-        hidden: tuple[int, ...],
-        activation: str,
+        hidden: tuple[int, ...] = (256, 256),
+        activation: str = "tanh",
         family: type[Distribution] = Normal,
         trunk: nn.Module | None = None,
     ) -> None:
@@ -46,8 +46,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Independent:
         """x (B, ...), c (B, C) or None; returns q(z|x,c) with batch shape (B,) and event shape (Z,)."""
-        features = self.trunk(x.flatten(1), c)
-        mu, log_var = self.head(features).chunk(2, dim=-1)
+        mu, log_var = self.head(self.trunk(x.flatten(1), c)).chunk(2, dim=-1)
         return Independent(self.family(mu, (0.5 * log_var).exp()), 1)
 
 
@@ -66,8 +65,8 @@ class Decoder(nn.Module):
         x_shape: tuple[int, ...],
         c_dim: int,
         latent: int,
-        hidden: tuple[int, ...],
-        activation: str,
+        hidden: tuple[int, ...] = (256, 256),
+        activation: str = "tanh",
         likelihood: str | nn.Module = "bernoulli",
         sigma: float | str = 1.0,
         trunk: nn.Module | None = None,
@@ -217,6 +216,11 @@ class CVAE(nn.Module):
         if c is not None and rows - {None} and len(c) not in rows and len(c) != 1:
             raise ValueError(f"c: got {len(c)} rows, x or z has {(rows - {None}).pop()}")
 
+    @property
+    def likelihood(self) -> str:
+        """The kind of the decoder's likelihood, see `likelihoods.Likelihood`; "decoder's own" where it names none."""
+        return getattr(getattr(self.decoder, "likelihood", None), "kind", "decoder's own")
+
     def check_pixels(self, x: Tensor) -> None:
         """Refuses values outside the likelihood's support, see `likelihoods.Likelihood.check`."""
         self.decoder.check(x)
@@ -226,8 +230,7 @@ class VAE(CVAE):
     """A variational autoencoder, `p(x) = ∫ p(x|z) p(z) dz`: a CVAE without a condition.
 
     Args:
-        x_shape, latent, hidden, activation, prior, likelihood, sigma, components: As for `CVAE`; the prior is
-            "standard", "uniform" or "mixture".
+        All: As for `CVAE`; the prior is "standard", "uniform" or "mixture".
 
     References:
         Kingma and Welling (2013), Auto-encoding variational Bayes.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
+from cvae_lib.data.words import END
+from cvae_lib.models import Encoder
 from cvae_lib.nn import join, linear
 
-END, WIDTH = 0, 32  # the token that ends a word and fills the rest of its row; numbers that stand for a letter
+WIDTH = 32  # numbers that stand for a letter
 
 
 def counted(x: Tensor) -> Tensor:
@@ -128,27 +130,34 @@ class WordDecoder(nn.Module):
         self.head.bias.copy_((often / often.sum()).log())
 
 
-class WordEncoder(nn.Module):
-    """`q(z|x,c)`, a diagonal Gaussian: a gated recurrent unit reads the word from its end to its first letter.
+class WordTrunk(nn.Module):
+    """Words to features: a gated recurrent unit reads from the word's end to its first letter, c beside each token.
 
-    So the letters that a decoder writes with little before them are the last that it has read; c stands beside each.
+    So the letters that a decoder writes with little before them are the last that it has read.
+    """
+
+    def __init__(self, symbols: int, c_dim: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.letters = nn.Embedding(symbols, WIDTH)
+        self.unit = nn.GRU(WIDTH + c_dim, width, batch_first=True)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """x (B, T) tokens, c (B, C) or None; returns (B, width)."""
+        c = c if c is None else c[:, None].expand(-1, x.shape[1], -1)
+        place = torch.arange(x.shape[1], device=x.device)
+        last = counted(x).sum(-1, keepdim=True) - 1
+        backwards = x.long().gather(1, (last - place).clamp_min(0))  # what stands behind the end is not read
+        states, _ = self.unit(join(self.letters(backwards), c))
+        return states.take_along_dim(last[..., None], 1)[:, 0]
+
+
+class WordEncoder(Encoder):
+    """`q(z|x,c)` of words, a diagonal Gaussian, see `WordTrunk`.
 
     Args:
         symbols, latent, c_dim, hidden: As for `WordDecoder`.
     """
 
     def __init__(self, symbols: int, latent: int, c_dim: int, hidden: int) -> None:
-        super().__init__()
-        self.letters = nn.Embedding(symbols, WIDTH)
-        self.unit = nn.GRU(WIDTH + c_dim, hidden, batch_first=True)
-        self.head = linear(hidden, 2 * latent)
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Independent:
-        """x (B, T) tokens, c (B, C) or None; returns q(z|x,c), batch shape (B,), event shape (Z,)."""
-        c = c if c is None else c[:, None].expand(-1, x.shape[1], -1)
-        place = torch.arange(x.shape[1], device=x.device)
-        last = counted(x).sum(-1, keepdim=True) - 1
-        backwards = x.long().gather(1, (last - place).clamp_min(0))  # what stands behind the end is not read
-        states, _ = self.unit(join(self.letters(backwards), c))
-        mu, log_var = self.head(states.take_along_dim(last[..., None], 1)[:, 0]).chunk(2, -1)
-        return Independent(Normal(mu, (0.5 * log_var).exp()), 1)
+        super().__init__((), c_dim, latent, trunk=WordTrunk(symbols, c_dim, hidden))

@@ -156,9 +156,10 @@ def _prepare(model: CVAE, data: Data, config: TrainConfig, name: str) -> tuple[T
     if len(data) == 0:
         raise ValueError(f"{name}: got no examples, at least one is needed")
     model.check(x=data.x, c=data.c)
-    kind = getattr(getattr(model.decoder, "likelihood", None), "kind", "decoder's own")
-    if config.binarization != "none" and kind not in ("bernoulli", "cross_entropy"):
-        raise ValueError(f"binarization: got {config.binarization!r}, the {kind} likelihood allows 'none' only")
+    if config.binarization != "none" and model.likelihood not in ("bernoulli", "cross_entropy"):
+        raise ValueError(
+            f"binarization: got {config.binarization!r}, the {model.likelihood} likelihood allows 'none' only"
+        )
     if name == "validation" or config.binarization == "none":
         x = data.x if config.binarization == "none" else binarize(data.x, "fixed", config.seed)
         model.check_pixels(x)
