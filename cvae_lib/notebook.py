@@ -159,17 +159,17 @@ def checkpoints(build: Path, profile: str, seed: int, name: str) -> Path:
     return build / "checkpoints" / profile / f"seed-{seed}" / name
 
 
-def compare(report: dict[str, Any]) -> list[Row]:
-    """One row per metric of a stored report: its value beside the band of its notebook, profile and data.
+def bundled(report: dict[str, Any]) -> bool:
+    """Whether a stored report was made with bundled examples in the place of a large set."""
+    return not set(_BUNDLED.values()).isdisjoint(report["source"].split("+"))
 
-    Args:
-        report: what `Run.report` stores: notebook, profile, seed, source, metrics.
-    """
+
+def compare(report: dict[str, Any]) -> list[Row]:
+    """One row per metric of what `Run.report` stores: its value beside the band of its notebook, profile and data."""
     by_source = _read("baselines.json").get(report["notebook"], {}).get(report["profile"], {})
     bands, otherwise = by_source.get(report["source"]), "no band yet"
     if bands is None and by_source:
-        bundled = set(_BUNDLED.values()) & set(report["source"].split("+"))
-        otherwise = "not compared: bundled data" if bundled else f"not compared: data is {report['source']}"
+        otherwise = f"not compared: {'bundled data' if bundled(report) else 'data is ' + report['source']}"
     rows = []
     for metric, value in report["metrics"].items():
         band = (bands or {}).get(metric)

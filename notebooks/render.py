@@ -5,7 +5,7 @@
     python notebooks/render.py --nb 04     # one
 
 A notebook is replaced in one step once it has run to its end; one that fails stays as it was. Outputs made
-from the bundled digits, where a notebook asks for more, are not stored unless --allow-bundled is given.
+from the bundled digits or rows, where a notebook asks for more, are not stored unless --allow-bundled is given.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import nbclient
 import nbformat
 import run
 
+from cvae_lib import notebook
+
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-BUNDLED = "mnist_5k"
 
 
 def execute(source: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
@@ -56,8 +57,9 @@ def render(path: Path, allow_bundled: bool) -> str:
         rendered = execute(run.read(path), path.parent)
     except RuntimeError as error:
         return str(error)
-    if BUNDLED in run.report_of(rendered).get("source", "").split("+") and not allow_bundled:
-        return "its data was the bundled digits; the committed outputs are the full set's"
+    report = run.report_of(rendered)
+    if report and notebook.bundled(report) and not allow_bundled:
+        return "its data was the bundled digits or rows; the committed outputs are the full set's"
     growing = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
     nbformat.write(rendered, growing)
     os.replace(growing, path)

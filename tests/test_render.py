@@ -2,6 +2,7 @@
 
 import made_up
 import nbformat
+import pytest
 import render
 
 
@@ -30,8 +31,9 @@ def test_a_notebook_that_fails_stays_as_it_was_and_the_next_is_rendered(tmp_path
     assert "rendered" in (tmp_path / "02_good.ipynb").read_text()
 
 
-def test_outputs_of_the_bundled_digits_are_not_stored_unasked(tmp_path, capsys):
-    path = made_up.write(tmp_path, "01_a", made_up.REPORT.replace('"none"', '"mnist_5k"'))
+@pytest.mark.parametrize("source", ["mnist_5k", "adult_5k", "mnist_5k+sprites"])
+def test_outputs_of_the_bundled_digits_are_not_stored_unasked(tmp_path, capsys, source):
+    path = made_up.write(tmp_path, "01_a", made_up.REPORT.replace('"none"', f'"{source}"'))
     before = path.read_bytes()
     assert render.main([], folder=tmp_path) == 1
     assert path.read_bytes() == before and "bundled digits" in capsys.readouterr().out
