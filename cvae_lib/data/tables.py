@@ -82,7 +82,7 @@ def adult(split: str) -> Data:
 
 
 def bundled(split: str) -> Data:
-    """As `adult`, from 5,000 lines of adult.data in this package, 4,000, 500 and 500; most of them train the full set."""
+    """As `adult`, from 5,000 lines of adult.data in this package (4,000, 500, 500); most of them train the full set."""
     content = files.verify(files.gunzip(BUNDLED.read_bytes(), BUNDLED.name), BUNDLED_MD5, BUNDLED.name)
     rows, y = parse(content, BUNDLED.name)
     part = slice(*SIZES[split])
