@@ -10,17 +10,20 @@ STAMP := .venv/.complete
 # --nb 01 --nb 04 ..., --profile ci, --seed 3: only what was given
 WHICH = $(foreach n,$(NB),--nb "$(n)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SEED),--seed "$(SEED)")
 
-.PHONY: help run test lab render baselines results judges bench lint
+.PHONY: help run test test-all lab render baselines results judges bench mark lint
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@echo "make TARGET [NB=04] [PROFILE=ci|laptop|full] [SEED=0] [ARGS='...']"
-	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*##/  \1\t/p' Makefile
 
 run: $(STAMP)  ## execute the notebooks; copies, pictures and a summary in build/
 	@$(PY) notebooks/run.py $(WHICH) $(ARGS)
 
-test: $(STAMP)  ## every check: library, repository, each notebook by nbval and by papermill
+test: $(STAMP)  ## the checks of library, repository, notebooks (by nbval and by papermill), solutions and site
+	@$(PY) -m pytest tests notebooks --nbval-lax -m "not slow" $(ARGS)
+
+test-all: $(STAMP)  ## the same and what is slow: every notebook in JupyterLab, in a browser; pictures in build/lab/
 	@$(PY) -m pytest tests notebooks --nbval-lax $(ARGS)
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
@@ -40,6 +43,9 @@ judges: $(STAMP)  ## train the classifiers that judge samples again
 
 bench: $(STAMP)  ## fit beside the loop of tutorials, timed in turn, into build/bench.json; quiet machine, ten minutes
 	@$(PY) notebooks/bench.py $(ARGS)
+
+mark: $(STAMP)  ## mark handed-in notebooks by their exercises: make mark ARGS="handed_in/*.ipynb"
+	@$(PY) notebooks/mark.py $(ARGS)
 
 lint: $(STAMP)  ## ruff on .py and .ipynb
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -208,13 +208,6 @@ def spread(runs: list[dict[str, Any]]) -> dict[str, tuple[float, float, int]]:
     return {m: (mean(v), stdev(v) if len(v) > 1 else math.nan, len(v)) for m, v in columns.items()}
 
 
-def check(what: str, passed: bool) -> None:
-    """Print the verdict of an exercise's check; in strict mode a failed one raises an AssertionError."""
-    print(f"{'passed' if passed else 'NOT YET'}: {what}")
-    if strict() and not passed:
-        raise AssertionError(f"check failed: {what}")
-
-
 def folder() -> Path:
     """The folder of the notebooks: around the working directory, else in the checkout of this library."""
     here = Path.cwd()

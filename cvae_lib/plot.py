@@ -10,6 +10,30 @@ from torch import Tensor
 from cvae_lib.config import History
 
 
+def grid(x: Tensor, columns: int) -> Tensor:
+    """Lays images out row by row, ink dark on white paper, each with a white edge of one pixel.
+
+    Args:
+        x: (N, 1, H, W) in [0, 1]; N need not fill the last row.
+        columns: Images in a row.
+
+    Returns:
+        (rows · (H + 2), columns · (W + 2)) in 16 shades, which the eye does not
+        miss and which halve the stored picture.
+
+    Raises:
+        ValueError: If x is not a batch of one-channel images.
+    """
+    if x.ndim != 4 or x.shape[1] != 1:
+        raise ValueError(f"x: got shape {tuple(x.shape)}, images (N, 1, H, W) are allowed")
+    count, _, height, width = x.shape
+    lines = -(-count // columns)
+    canvas = torch.ones(lines * columns, height + 2, width + 2)
+    canvas[:count, 1:-1, 1:-1] = 1 - x[:, 0].detach().cpu()
+    canvas = (15 * canvas).round() / 15
+    return canvas.unflatten(0, (lines, columns)).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
 def images(ax: Axes, x: Tensor, columns: int, title: str = "", rows: Sequence = (), heads: Sequence = ()) -> Axes:
     """Draws images as a grid, row by row, with labels along its left and upper edge.
 
@@ -24,14 +48,8 @@ def images(ax: Axes, x: Tensor, columns: int, title: str = "", rows: Sequence = 
     Raises:
         ValueError: If x is not a batch of one-channel images.
     """
-    if x.ndim != 4 or x.shape[1] != 1:
-        raise ValueError(f"x: got shape {tuple(x.shape)}, images (N, 1, H, W) are allowed")
-    count, _, height, width = x.shape
-    lines = -(-count // columns)
-    canvas = torch.ones(lines * columns, height + 2, width + 2)
-    canvas[:count, 1:-1, 1:-1] = 1 - x[:, 0].detach().cpu()  # ink is dark, paper is white
-    canvas = (15 * canvas).round() / 15  # 16 shades: the eye sees no difference, the stored picture is half as large
-    canvas = canvas.unflatten(0, (lines, columns)).transpose(1, 2).flatten(2).flatten(0, 1)
+    canvas = grid(x, columns)
+    height, width = x.shape[2:]
     ax.imshow(canvas.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.set(title=title, xticks=[], yticks=[])
     if len(rows):

@@ -4,6 +4,7 @@
     python notebooks/bench.py                    # about ten minutes on two cores
     python notebooks/bench.py --quick            # the same on the bundled digits, to see that it runs
     python notebooks/bench.py --nll 25 50 100    # NLL after as many epochs, beside the seconds of training
+    python notebooks/bench.py --redraw           # how fast sliders redraw, and nothing else
 
 Ratios are what to read: both loops are timed in turn, in one run, and seconds differ from machine to machine and
 from hour to hour. Run it with nothing else on the machine.
@@ -28,6 +29,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import results  # beside this file
 import torch
 from curve import entry, nll
+from redraw import redraws
 from textbook import DECODER_FLOPS, FLOPS, Images, Textbook, network, textbook_epoch, textbook_loss
 
 from cvae_lib import data, metrics, table
@@ -196,7 +198,7 @@ def show(title: str, rows: dict[str, dict[str, float]]) -> None:
 
 
 def measure(quick: bool, repeats: int, device: str) -> dict:
-    """Every figure but the curve of NLL, shown as it is made."""
+    """Every figure but the curve of NLL and the redraws, shown as it is made."""
     train, validation, test = (data.load("mnist_5k" if quick else "mnist", s) for s in data.SPLITS)
     mine = {"source": train.source, "images": len(train), "repeats": repeats, **results.circumstances()}
     mine |= speed(train, device, repeats)
@@ -219,9 +221,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the bundled 5,000 digits, one repetition")
     parser.add_argument("--repeats", type=int, default=3, help="how often each loop is timed, default 3")
-    parser.add_argument(
-        "--nll", type=int, nargs="+", metavar="EPOCHS", help="only NLL after these epochs, added to the file"
-    )
+    parser.add_argument("--nll", type=int, nargs="+", metavar="EPOCHS", help="only NLL after these epochs, added")
+    parser.add_argument("--redraw", action="store_true", help="only the redraws of sliders, added")
     parser.add_argument("--draws", type=int, default=1, help="with --nll: train on the bound of so many draws")
     parser.add_argument("--classes", action="store_true", help="with --nll: given the class, -log p(x|c)")
     parser.add_argument("--out", type=Path, default=results.run.BUILD / "bench.json", help="default build/bench.json")
@@ -237,6 +238,9 @@ def main(arguments: list[str] | None = None) -> None:
         curve = sorted(kept + new, key=lambda point: point["epochs"])
         mine[key] = {"curve": curve, **results.circumstances()}
     else:
+        mine["redraw"] = {**redraws(), **results.circumstances()}
+        print(f"A slider redraws in {mine['redraw']['median, ms']:.1f} ms (median)")
+    if not args.nll and not args.redraw:
         mine["speed"] = measure(args.quick, 1 if args.quick else args.repeats, device)
     results.save(args.out, stored)
     print(f"\nwritten to {os.path.relpath(args.out)}")

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Execute the committed notebooks and store their outputs: the only way in which those change.
 
-    python notebooks/render.py             # all of them, profile laptop, seed 0
+    python notebooks/render.py             # all of them with their solutions, profile laptop, seed 0
     python notebooks/render.py --nb 04     # one
 
-A notebook is replaced in one step once it has run to its end; one that fails stays as it was. Outputs made
-from the bundled digits or rows, where a notebook asks for more, are not stored unless --allow-bundled is given.
+Solutions are rendered after their notebook, which they run; --solutions renders them alone. A notebook is
+replaced in one step once it has run to its end; one that fails stays as it was. Outputs made from the bundled
+digits or rows, where a notebook asks for more, are not stored unless --allow-bundled is given.
 """
 
 from __future__ import annotations
@@ -77,9 +78,10 @@ def front_picture(rendered: nbformat.NotebookNode) -> bytes | None:
 
 
 def main(argv: list[str] | None = None, folder: Path = run.HERE) -> int:
-    """Render what was asked for; 1 if any notebook was not stored, 2 if the request was refused."""
+    """Render what was asked for, solutions last; 1 if any notebook was not stored, 2 if the request was refused."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nb", action="append", default=[], metavar="NN", help="only this notebook; repeatable")
+    parser.add_argument("--solutions", action="store_true", help="the solutions alone")
     parser.add_argument("--allow-bundled", action="store_true", help="store outputs of the bundled digits too")
     given = parser.parse_args(argv)
     os.environ.update(CVAE_PROFILE="laptop", CVAE_STRICT="0")  # an expected band may be what is to change
@@ -88,14 +90,15 @@ def main(argv: list[str] | None = None, folder: Path = run.HERE) -> int:
     except ValueError as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
         return 2
-    failed = 0
-    for number, path in enumerate(paths, start=1):
-        print(f"[{number}/{len(paths)}] {path.stem:<20}", end=" ", flush=True)
+    solved = [found for path in paths if (found := run.solution(path)).exists()]
+    jobs, failed = ([] if given.solutions else paths) + solved, []
+    for number, path in enumerate(jobs, start=1):
+        print(f"[{number}/{len(jobs)}] {path.relative_to(folder).with_suffix('')!s:<30}", end=" ", flush=True)
         begun = time.perf_counter()
-        why_not = render(path, given.allow_bundled)
+        why_not = "its notebook was not" if path.stem in failed else render(path, given.allow_bundled)
         print(f"{time.perf_counter() - begun:6.1f} s  {why_not and 'NOT STORED: '}{why_not or 'stored'}", flush=True)
-        failed += bool(why_not)
-    return int(failed > 0)
+        failed += [path.stem] if why_not else []
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -47,20 +47,21 @@ def band(values: list[float]) -> dict[str, float]:
 
 
 def code_hash(path: Path) -> str:
-    """A fingerprint of a notebook's code: prose and outputs may change without a new run."""
-    code = "\n\n".join(cell.source for cell in run.read(path).cells if cell.cell_type == "code")
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
+    """A fingerprint of the code that a report depends on: what comes after the last may change."""
+    code = [cell.source for cell in run.read(path).cells if cell.cell_type == "code"]
+    last = max((number for number, source in enumerate(code) if "run.report(" in source), default=len(code) - 1)
+    return hashlib.sha256("\n\n".join(code[: last + 1]).encode()).hexdigest()[:16]
 
 
 def library_hash(folder: Path = Path(notebook.__file__).parent) -> str:
-    """A fingerprint of what the library computes: its syntax trees without docstrings, plots left out."""
+    """A fingerprint of what the library computes: syntax trees without docstrings, without what only shows."""
     whole = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
                 node.body = node.body[1:]
-        if path.name not in ("plot.py", "table.py", "notebook.py"):
+        if path.name not in ("plot.py", "table.py", "notebook.py", "exercises.py", "explore.py"):
             whole.update(ast.dump(tree).encode())
     return whole.hexdigest()[:16]
 

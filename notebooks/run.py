@@ -79,6 +79,11 @@ def find(numbers: list[str], folder: Path = HERE) -> list[Path]:
     return [path for path in known if path.stem in keys or path.stem[:2] in keys]
 
 
+def solution(path: Path) -> Path:
+    """Where the solutions to a notebook's exercises stand."""
+    return path.parent / "solutions" / path.name
+
+
 def check_parameters(path: Path, parameters: dict[str, Any]) -> None:
     """Refuse a parameter that the notebook does not have: papermill itself would only log it."""
     known = papermill.inspect_notebook(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import socket
 import statistics
@@ -13,6 +14,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST_CELL, TYPICAL_CELL, USUAL_CELL = 40, 8, 25  # no cell over, the median up to, nine of ten up to
 CODE_LINES, BYTES, IN_A_ROW = 450, 400_000, 3
+EXERCISE, REPORT = "exercise", "application/vnd.cvae.report+json"
+KINDS = ("predict, then run", "derive", "build")  # of exercises; each notebook has all three
 # Written in two parts, so that this file does not hold what it forbids.
 MACHINE_PATH = re.compile(
     "(?<![\\w./])/(?:" + "|".join(["ho" + "me", "ro" + "ot", "Us" + "ers", "tm" + "p", "wo" + "rk"]) + ")/\\w"
@@ -29,6 +32,15 @@ def source(cell: dict[str, Any]) -> str:
 
 def code_cells(nb: dict[str, Any]) -> list[dict[str, Any]]:
     return [cell for cell in nb["cells"] if cell["cell_type"] == "code"]
+
+
+def outputs(nb: dict[str, Any]) -> list[dict[str, Any]]:
+    return [output for cell in code_cells(nb) if "skip-execution" not in tags(cell) for output in cell["outputs"]]
+
+
+def checks(nb: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells that check an exercise."""
+    return [cell for cell in code_cells(nb) if source(cell).startswith("@exercise(")]
 
 
 def prose(nb: dict[str, Any]) -> str:
@@ -48,7 +60,23 @@ def faults(nb: dict[str, Any], size: int) -> list[str]:
         nb: the notebook's JSON.
         size: its size in bytes.
     """
-    return [*of_cells(nb), *of_outputs(nb, size), *of_parameters(nb), *of_prose(nb)]
+    report = (
+        []
+        if any(REPORT in output.get("data", {}) for output in outputs(nb))
+        else ["no output holds a report (run.report)"]
+    )
+    return [*of_cells(nb), *of_outputs(nb, size), *report, *of_parameters(nb), *of_prose(nb), *of_exercises(nb)]
+
+
+def faults_of_solutions(nb: dict[str, Any], size: int, chapter: dict[str, Any]) -> list[str]:
+    """Everything in which a notebook of solutions differs from what CONTRIBUTING.md says of them.
+
+    Args:
+        nb: the JSON of the solutions.
+        size: their size in bytes.
+        chapter: the JSON of the notebook whose exercises they solve.
+    """
+    return [*of_cells(nb), *of_outputs(nb, size), *of_solutions(nb, chapter)]
 
 
 def of_cells(nb: dict[str, Any]) -> Iterator[str]:
@@ -60,8 +88,9 @@ def of_cells(nb: dict[str, Any]) -> Iterator[str]:
     long = sum(length > USUAL_CELL for length in lengths)
     if long > 0.1 * len(lengths):
         yield f"{long} of {len(lengths)} code cells are over {USUAL_CELL} lines; a tenth may be"
-    if sum(lengths) > CODE_LINES:
-        yield f"{sum(lengths)} lines of code; {CODE_LINES} are allowed"
+    lines = sum(len(source(cell).splitlines()) for cell in code_cells(nb) if EXERCISE not in tags(cell))
+    if lines > CODE_LINES:
+        yield f"{lines} lines of code beside the exercises; {CODE_LINES} are allowed"
     kinds = "".join("c" if cell["cell_type"] == "code" else " " for cell in nb["cells"])
     row = max((len(run) for run in kinds.split()), default=0)
     if row > IN_A_ROW:
@@ -77,10 +106,9 @@ def of_outputs(nb: dict[str, Any], size: int) -> Iterator[str]:
     counts = [cell["execution_count"] for cell in ran]
     if counts != list(range(1, len(ran) + 1)):
         yield f"execution counts are {counts}, not 1 to {len(ran)}: render it (make render)"
-    outputs = [output for cell in ran for output in cell["outputs"]]
-    if not outputs:
+    if not outputs(nb):
         yield "no outputs are stored: render it (make render)"
-    for output in outputs:
+    for output in outputs(nb):
         name = output["output_type"]
         if name == "error":
             yield f"an output is the error {output['ename']}: {output['evalue']}"
@@ -91,8 +119,6 @@ def of_outputs(nb: dict[str, Any], size: int) -> Iterator[str]:
         host = socket.gethostname()
         if MACHINE_PATH.search(words(output)) or (len(host) > 5 and host in words(output)):
             yield f"an output holds a path or the name of one machine: {words(output)[:200]!r}"
-    if not any("application/vnd.cvae.report+json" in output.get("data", {}) for output in outputs):
-        yield "no output holds a report (run.report)"
 
 
 def of_parameters(nb: dict[str, Any]) -> Iterator[str]:
@@ -119,6 +145,45 @@ def of_prose(nb: dict[str, Any]) -> Iterator[str]:
             yield f"Python in a Markdown fence is never tested; it has more than three lines: {fence[:60]!r}"
     for image in re.findall(r"!\[\s*\]\([^)]*\)|<img(?![^>]*\balt=\"[^\"]+)[^>]*>", text):
         yield f"a picture has no alt text: {image}"
+
+
+def of_exercises(nb: dict[str, Any]) -> Iterator[str]:
+    code = code_cells(nb)
+    last = max((number for number, cell in enumerate(code) if "run.report(" in source(cell)), default=-1)
+    if early := [source(cell)[:40] for cell in code[: last + 1] if EXERCISE in tags(cell)]:
+        yield f"an exercise stands before the last report: {early}"
+    headings = re.findall(r"^### Exercise (\d+): .+ \((.+)\)$", prose(nb), re.M)
+    if [number for number, _ in headings] != [str(k + 1) for k in range(len(headings))] or not 3 <= len(headings) <= 5:
+        yield f"exercises {[number for number, _ in headings]}; three to five are wanted, from 1 on"
+    if {kind for _, kind in headings} != set(KINDS):
+        yield f"the exercises are of kinds {[kind for _, kind in headings]}; each of {KINDS} is wanted"
+    named = [re.search(r"^def (exercise_\d+)\(", source(cell), re.M) for cell in checks(nb)]
+    if [found and found[1] for found in named] != [f"exercise_{number}" for number, _ in headings]:
+        yield f"the checks are {[found and found[1] for found in named]}, not one for each of {len(headings)} exercises"
+    for cell in checks(nb):
+        if EXERCISE not in tags(cell):
+            yield f"a check is not tagged {EXERCISE!r}: {source(cell)[:60]!r}"
+        mute = [
+            node.lineno for node in ast.walk(ast.parse(source(cell))) if isinstance(node, ast.Assert) and not node.msg
+        ]
+        if mute:
+            yield f"an assert of a check does not say what is wrong: {source(cell)[:60]!r}, lines {mute}"
+        printed = "".join(words(output) for output in cell["outputs"])
+        if "NOT YET" not in printed:
+            yield f"a check accepts the empty answer: {printed!r}"
+
+
+def of_solutions(nb: dict[str, Any], chapter: dict[str, Any]) -> Iterator[str]:
+    wanted, found = ([source(cell) for cell in checks(one)] for one in (chapter, nb))
+    if found != wanted:
+        different = [a or b for a, b in itertools.zip_longest(wanted, found) if a != b]
+        yield f"a check is not the notebook's own: {[(c or '').splitlines()[0] for c in different]}"
+    for cell in checks(nb):
+        name = re.search(r"^def (exercise_\d+)\(", source(cell), re.M)[1]
+        if f"{name.replace('_', ' ')}: passed" not in "".join(words(output) for output in cell["outputs"]):
+            yield f"{name}: its solution does not pass: render it (make render)"
+        if not any(re.search(rf"^{name}\.refuses\(", source(other), re.M) for other in code_cells(nb)):
+            yield f"{name}: no wrong answer is refused"
 
 
 def definitions(code: str) -> set[str]:

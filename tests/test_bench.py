@@ -53,7 +53,7 @@ def test_every_figure_is_made_and_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "matmul_rate", lambda device: 1e12)
     out = tmp_path / "bench.json"
     bound = ["--quick", "--nll", "1", "--draws", "2", "--classes"]
-    for arguments in (["--quick"], ["--quick", "--nll", "2", "1"], bound):
+    for arguments in (["--quick"], ["--quick", "--nll", "2", "1"], bound, ["--redraw"]):
         bench.main([*arguments, "--out", str(out)])
     stored = bench.results.load(out)["cpu"]
     speed = stored["speed"]
@@ -64,6 +64,7 @@ def test_every_figure_is_made_and_kept(tmp_path, monkeypatch, capsys):
     assert all(point["NLL, nats"] < point["-ELBO, nats"] for point in stored["nll"]["curve"])
     (point,) = stored[bench.entry(2, True)]["curve"]
     assert point["draws"] == 2 and point["NLL, nats"] < point["-ELBO, nats"]
+    assert 0 < stored["redraw"]["median, ms"] <= stored["redraw"]["19 of 20 within, ms"]
     with pytest.raises(SystemExit):
         bench.main(["--draws", "5"])
     assert "Time to quality" in capsys.readouterr().out

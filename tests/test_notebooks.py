@@ -2,6 +2,7 @@
 
 import json
 
+import anatomy
 import pytest
 import run
 
@@ -34,6 +35,7 @@ def test_a_notebook_runs_with_another_seed_and_reports_what_is_expected(path, tm
     assert report, f"{path.stem} reports nothing (run.report)"
     assert (report["notebook"], report["profile"], report["seed"]) == (path.stem, "ci", SEED)
     assert not outside(report), f"{path.stem}: {outside(report)}; make baselines moves bands on purpose"
+    assert not [*anatomy.of_exercises(json.loads(outcome.copy.read_text(encoding="utf-8")))]  # empty answers fail
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -15,8 +15,9 @@ import yaml
 from anatomy import ROOT
 from packaging.requirements import Requirement
 
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[0-9][0-9]_*.ipynb"))
-CHAPTERS = [path for path in NOTEBOOKS if path.parent.name == "notebooks"]
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+NOTEBOOKS = CHAPTERS + SOLUTIONS
 DIAGRAMS = {"02_vae": 1, "04_cvae": 2}  # Mermaid blocks: architecture; training and generation graphs
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 # In parts, so that this file does not hold what it forbids.
@@ -25,7 +26,10 @@ HOSTS += ["download.py" + "torch.org"]
 
 
 def for_each(paths):
-    return pytest.mark.parametrize("path", paths, ids=[path.stem for path in paths])
+    ids = [
+        "/".join(path.with_suffix("").parts[-2:]) if path.parent.name == "solutions" else path.stem for path in paths
+    ]
+    return pytest.mark.parametrize("path", paths, ids=ids)
 
 
 def load(path):
@@ -73,10 +77,18 @@ def test_there_are_notebooks():
     assert CHAPTERS, "no notebook is in notebooks/"
 
 
-@for_each(NOTEBOOKS)
+@for_each(CHAPTERS)
 def test_a_notebook_keeps_to_its_anatomy(path):
     faults = anatomy.faults(load(path), path.stat().st_size)
     assert not faults, f"{path.name}:\n- " + "\n- ".join(faults)
+
+
+@for_each(CHAPTERS)
+def test_every_exercise_has_a_solution_that_passes_and_a_wrong_answer_that_is_refused(path):
+    solutions = run.solution(path)
+    assert solutions.exists(), f"{path.stem} has no solutions/{path.name}"
+    faults = anatomy.faults_of_solutions(load(solutions), solutions.stat().st_size, load(path))
+    assert not faults, f"solutions/{path.name}:\n- " + "\n- ".join(faults)
 
 
 @for_each(NOTEBOOKS)
@@ -86,7 +98,7 @@ def test_no_public_name_of_the_library_is_defined_again(path):
     assert not again, f"{path.name} defines {sorted(again)}, which cvae_lib has: import it, or name it otherwise"
 
 
-@for_each(NOTEBOOKS)
+@for_each(CHAPTERS)
 def test_a_notebook_is_started_under_its_own_name(path):
     code = "\n".join(anatomy.source(cell) for cell in anatomy.code_cells(load(path)))
     assert re.search(rf"start\(\s*\"{path.stem}\"", code), f'{path.name}: notebook.start("{path.stem}", ...) is missing'
@@ -248,11 +260,11 @@ def test_a_command_that_help_lists_exists_and_ci_calls_the_tests():
 
 
 def test_no_stray_notebook_lies_beside_the_numbered_ones():
-    stray = {p.name for p in (ROOT / "notebooks").glob("*.ipynb")} - {p.name for p in NOTEBOOKS}
+    stray = {p.name for p in (ROOT / "notebooks").rglob("*.ipynb")} - {p.name for p in CHAPTERS}
     assert not stray, f"nbval would run {sorted(stray)}: a tool's left-over copy?"
 
 
-@for_each(NOTEBOOKS)
+@for_each(CHAPTERS)
 def test_the_picture_beside_a_notebook_is_the_one_in_it(path):
     picture = render.front_picture(run.read(path))
     beside = path.with_suffix(".png")
