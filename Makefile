@@ -10,7 +10,7 @@ STAMP := .venv/.complete
 # --nb 01 --nb 04 ..., --profile ci, --seed 3: only what was given
 WHICH = $(foreach n,$(NB),--nb "$(n)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SEED),--seed "$(SEED)")
 
-.PHONY: help run test test-all lab render baselines results judges bench mark lint
+.PHONY: help run test test-all lab site render baselines results judges bench mark lint
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -28,6 +28,9 @@ test-all: $(STAMP)  ## the same and what is slow: every notebook in JupyterLab, 
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab --notebook-dir=notebooks $(ARGS)
+
+site: $(STAMP)  ## the notebooks as a static site in build/site/, from the committed outputs; needs no network
+	@$(PY) site/build.py
 
 render: $(STAMP)  ## execute the committed notebooks again and store their outputs
 	@$(PY) notebooks/render.py $(foreach n,$(NB),--nb "$(n)") $(ARGS)
@@ -55,6 +58,6 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is not. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Setting up .venv (once, some minutes: torch is large) from pyproject.toml and constraints.txt"
 	@$(PYTHON) -m venv .venv
-	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[notebooks,dev]"
+	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[notebooks,dev,site]"
 	@touch $(STAMP)
 	@echo "Ready: $$($(PY) --version), in .venv"

@@ -66,6 +66,15 @@ def test_heads_are_not_squashed():
     assert mean.min() < -1 and mean.max() > 1
 
 
+def test_the_output_is_not_squashed_before_its_sigmoid():
+    """A tanh there would keep each pixel's probability between 0.27 and 0.73, a sigmoid between 0.5 and 0.73."""
+    model = cvae()
+    with torch.no_grad():
+        model.decoder.head.weight.mul_(100)
+    mean = model.decode(torch.randn(50, 2), torch.eye(3)[torch.arange(50) % 3]).mean
+    assert mean.min() < 0.01 and mean.max() > 0.99
+
+
 def test_batch_rows_do_not_influence_each_other():
     model, x, c = cvae(), binary(6), torch.eye(3)[[0, 1, 2, 0, 1, 2]]
     order = torch.tensor([3, 0, 5, 1, 4, 2])

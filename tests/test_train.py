@@ -56,6 +56,16 @@ def test_history_is_in_nats_per_image():
     assert history.train["distortion"][0] == pytest.approx(16 * torch.tensor(2.0).log().item(), abs=1e-3)
 
 
+def test_validation_measures_what_training_measures():
+    """On the same pixels, where nothing is random: another weight or another reduction in one of the two would show."""
+    untrained, binary = model(), Data(data().x.round(), None, "made up: test")
+    torch.nn.init.zeros_(untrained.decoder.head.weight)  # what z is drawn does not matter
+    history = fit(untrained, binary, config(epochs=1, lr=1e-12, binarization="none", beta=4.0), binary)
+    assert history.train["rate"][0] > 0.01
+    for term, values in history.train.items():
+        assert history.validation[term] == pytest.approx(values, rel=1e-4), term
+
+
 def test_same_seed_same_weights_and_another_seed_others():
     runs = []
     for seed in (0, 0, 1):
