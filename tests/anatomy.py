@@ -40,7 +40,7 @@ def outputs(nb: dict[str, Any]) -> list[dict[str, Any]]:
 
 def checks(nb: dict[str, Any]) -> list[dict[str, Any]]:
     """The cells that check an exercise."""
-    return [cell for cell in code_cells(nb) if source(cell).startswith("@exercise(")]
+    return [cell for cell in code_cells(nb) if re.search(r"^@exercise\(", source(cell), re.M)]
 
 
 def prose(nb: dict[str, Any]) -> str:
@@ -76,25 +76,30 @@ def faults_of_solutions(nb: dict[str, Any], size: int, chapter: dict[str, Any]) 
         size: their size in bytes.
         chapter: the JSON of the notebook whose exercises they solve.
     """
-    return [*of_cells(nb), *of_outputs(nb, size), *of_solutions(nb, chapter)]
+    return [*of_long_cells(nb), *of_outputs(nb, size), *of_solutions(nb, chapter)]
+
+
+def of_long_cells(nb: dict[str, Any]) -> Iterator[str]:
+    longest = max((len(source(cell).splitlines()) for cell in code_cells(nb)), default=0)
+    if longest > LONGEST_CELL:
+        yield f"a code cell has {longest} lines; {LONGEST_CELL} are allowed"
+    kinds = "".join("c" if cell["cell_type"] == "code" else " " for cell in nb["cells"])
+    row = max((len(run) for run in kinds.split()), default=0)
+    if row > IN_A_ROW:
+        yield f"{row} code cells in a row without prose; {IN_A_ROW} are allowed"
 
 
 def of_cells(nb: dict[str, Any]) -> Iterator[str]:
-    lengths = [len(source(cell).splitlines()) for cell in code_cells(nb)] or [0]
-    if max(lengths) > LONGEST_CELL:
-        yield f"a code cell has {max(lengths)} lines; {LONGEST_CELL} are allowed"
+    yield from of_long_cells(nb)
+    cells = [cell for cell in code_cells(nb) if EXERCISE not in tags(cell)]
+    lengths = [len(source(cell).splitlines()) for cell in cells] or [0]
     if statistics.median(lengths) > TYPICAL_CELL:
         yield f"the median code cell has {statistics.median(lengths)} lines; {TYPICAL_CELL} are allowed"
     long = sum(length > USUAL_CELL for length in lengths)
     if long > 0.1 * len(lengths):
         yield f"{long} of {len(lengths)} code cells are over {USUAL_CELL} lines; a tenth may be"
-    lines = sum(len(source(cell).splitlines()) for cell in code_cells(nb) if EXERCISE not in tags(cell))
-    if lines > CODE_LINES:
-        yield f"{lines} lines of code beside the exercises; {CODE_LINES} are allowed"
-    kinds = "".join("c" if cell["cell_type"] == "code" else " " for cell in nb["cells"])
-    row = max((len(run) for run in kinds.split()), default=0)
-    if row > IN_A_ROW:
-        yield f"{row} code cells in a row without prose; {IN_A_ROW} are allowed"
+    if sum(lengths) > CODE_LINES:
+        yield f"{sum(lengths)} lines of code beside the exercises; {CODE_LINES} are allowed"
 
 
 def of_outputs(nb: dict[str, Any], size: int) -> Iterator[str]:
@@ -182,7 +187,7 @@ def of_solutions(nb: dict[str, Any], chapter: dict[str, Any]) -> Iterator[str]:
         name = re.search(r"^def (exercise_\d+)\(", source(cell), re.M)[1]
         if f"{name.replace('_', ' ')}: passed" not in "".join(words(output) for output in cell["outputs"]):
             yield f"{name}: its solution does not pass: render it (make render)"
-        if not any(re.search(rf"^{name}\.refuses\(", source(other), re.M) for other in code_cells(nb)):
+        if not any(re.search(rf"^ *{name}\.refuses\(", source(other), re.M) for other in code_cells(nb)):
             yield f"{name}: no wrong answer is refused"
 
 

@@ -169,7 +169,6 @@ def test_bounds_lie_below_the_evidence_and_grow_with_samples():
 
 
 def test_gradient_reaches_every_parameter():
-    """Without reparameterisation the encoder would get none."""
     model, x, c = model_and_batch()
     training_loss(elbo_terms(model, x, c)).backward()
     for name, parameter in model.named_parameters():
