@@ -161,6 +161,7 @@ def test_the_speeds_in_the_readme_are_the_measured_ones():
     assert f"in 1/{bench['speed']['quality']['ratio']:.1f} of its time" in text
     assert f"{last['NLL, nats']:.2f} nats (5,000 samples) in {last['seconds of training']:.0f} s" in text
     assert last["samples"] == 5000
+    assert f"a redraw takes {bench['redraw']['median, ms']:.1f} ms in the kernel" in text
     assert ("no run on a GPU has been stored yet" in text) == ("cuda" not in stored)
 
 
