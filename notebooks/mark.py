@@ -16,8 +16,8 @@ import re
 import sys
 from pathlib import Path
 
-import nbclient
 import nbformat
+import render  # beside this file
 import run
 
 from cvae_lib import notebook, table
@@ -44,18 +44,12 @@ def with_our_checks(handed_in: nbformat.NotebookNode, folder: Path) -> nbformat.
             theirs[number].source = cell.source
         else:
             handed_in.cells.append(cell)  # deleted: it is run at the end, on whatever there is
-    for cell in handed_in.cells:
-        if "skip-execution" in cell.metadata.get("tags", []):
-            cell.source = ""
     return handed_in
 
 
 def mark(path: Path, build: Path, folder: Path) -> dict[str, str]:
     """Exercise to `passed`, `not yet` or `not reached`, where an error came first; the copy in `build` says why."""
-    nb = with_our_checks(run.read(path), folder)
-    place = {"metadata": {"path": str(folder)}}
-    quiet = {"kernel_name": "python3", "extra_arguments": run.QUIET_KERNEL, "store_widget_state": False}
-    nbclient.NotebookClient(nb, timeout=None, allow_errors=True, resources=place, **quiet).execute()
+    nb = render.execute(with_our_checks(run.read(path), folder), folder, allow_errors=True)
     build.mkdir(parents=True, exist_ok=True)
     nbformat.write(nb, build / path.name)
     marks = {}

@@ -28,7 +28,7 @@ from cvae_lib import notebook
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
-def execute(source: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+def execute(source: nbformat.NotebookNode, folder: Path, allow_errors: bool = False) -> nbformat.NotebookNode:
     """A copy of the notebook with new outputs, and without what would differ from machine to machine."""
     rendered = copy.deepcopy(source)
     for cell in rendered.cells:
@@ -37,6 +37,7 @@ def execute(source: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNod
     client = nbclient.NotebookClient(
         rendered,
         timeout=None,
+        allow_errors=allow_errors,
         kernel_name=KERNEL["name"],
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
