@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,6 +90,36 @@ def exercise(**answers: Any) -> Callable[[Callable[..., None]], Exercise]:
         return made
 
     return decorate
+
+
+def checks(name: str, namespace: dict[str, Any]) -> Callable[..., Exercise]:
+    """The checks of a notebook's exercises, which stand in `notebooks/checks/`.
+
+    Args:
+        name: the notebook's file name without its ending.
+        namespace: `globals()` of the notebook, where the checks find its models and data.
+
+    Returns:
+        `check(2, kl=kl)`, which runs the section `# %% exercise_2` of the file and then its function on the answers,
+        as `exercise` does, and returns the `Exercise`.
+
+    Raises:
+        ValueError: for a name without checks, and by `check` for a number without one.
+    """
+    file = notebook.folder() / "checks" / f"{name}.py"
+    if not file.is_file():
+        raise ValueError(f"name: got {name!r}; there is no file checks/{name}.py")
+    _, *parts = re.split(r"^# %% (exercise_\d+)\n", file.read_text(encoding="utf-8"), flags=re.M)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+
+    def check(number: int, **answers: Any) -> Exercise:
+        key = f"exercise_{number}"
+        if key not in sections:
+            raise ValueError(f"number: got {number!r}; {name} has {', '.join(sections)}")
+        exec(compile(sections[key], str(file), "exec"), namespace)
+        return exercise(**answers)(namespace[key])
+
+    return check
 
 
 def _filled(name: str, answer: Any) -> Any:

@@ -38,9 +38,10 @@ def outputs(nb: dict[str, Any]) -> list[dict[str, Any]]:
     return [output for cell in code_cells(nb) if "skip-execution" not in tags(cell) for output in cell["outputs"]]
 
 
-def checks(nb: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells that check an exercise."""
-    return [cell for cell in code_cells(nb) if re.search(r"^@exercise\(", source(cell), re.M)]
+def checks(nb: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The cells that check an exercise, each with the exercise's name."""
+    found = [(re.search(r"^(exercise_(\d+)) = check\(\2, ", source(cell), re.M), cell) for cell in code_cells(nb)]
+    return [(match[1], cell) for match, cell in found if match]
 
 
 def prose(nb: dict[str, Any]) -> str:
@@ -91,15 +92,15 @@ def of_long_cells(nb: dict[str, Any]) -> Iterator[str]:
 
 def of_cells(nb: dict[str, Any]) -> Iterator[str]:
     yield from of_long_cells(nb)
-    cells = [cell for cell in code_cells(nb) if EXERCISE not in tags(cell)]
-    lengths = [len(source(cell).splitlines()) for cell in cells] or [0]
+    lengths = [len(source(cell).splitlines()) for cell in code_cells(nb)] or [0]
     if statistics.median(lengths) > TYPICAL_CELL:
         yield f"the median code cell has {statistics.median(lengths)} lines; {TYPICAL_CELL} are allowed"
     long = sum(length > USUAL_CELL for length in lengths)
     if long > 0.1 * len(lengths):
         yield f"{long} of {len(lengths)} code cells are over {USUAL_CELL} lines; a tenth may be"
-    if sum(lengths) > CODE_LINES:
-        yield f"{sum(lengths)} lines of code beside the exercises; {CODE_LINES} are allowed"
+    lines = sum(len(source(cell).splitlines()) for cell in code_cells(nb) if EXERCISE not in tags(cell))
+    if lines > CODE_LINES:
+        yield f"{lines} lines of code beside the exercises; {CODE_LINES} are allowed"
 
 
 def of_outputs(nb: dict[str, Any], size: int) -> Iterator[str]:
@@ -162,29 +163,34 @@ def of_exercises(nb: dict[str, Any]) -> Iterator[str]:
         yield f"exercises {[number for number, _ in headings]}; three to five are wanted, from 1 on"
     if {kind for _, kind in headings} != set(KINDS):
         yield f"the exercises are of kinds {[kind for _, kind in headings]}; each of {KINDS} is wanted"
-    named = [re.search(r"^def (exercise_\d+)\(", source(cell), re.M) for cell in checks(nb)]
-    if [found and found[1] for found in named] != [f"exercise_{number}" for number, _ in headings]:
-        yield f"the checks are {[found and found[1] for found in named]}, not one for each of {len(headings)} exercises"
-    for cell in checks(nb):
+    named = [name for name, _ in checks(nb)]
+    if named != [f"exercise_{number}" for number, _ in headings]:
+        yield f"the checks are {named}, not one for each of {len(headings)} exercises"
+    for _, cell in checks(nb):
         if EXERCISE not in tags(cell):
             yield f"a check is not tagged {EXERCISE!r}: {source(cell)[:60]!r}"
-        mute = [
-            node.lineno for node in ast.walk(ast.parse(source(cell))) if isinstance(node, ast.Assert) and not node.msg
-        ]
-        if mute:
-            yield f"an assert of a check does not say what is wrong: {source(cell)[:60]!r}, lines {mute}"
         printed = "".join(words(output) for output in cell["outputs"])
         if "NOT YET" not in printed:
             yield f"a check accepts the empty answer: {printed!r}"
 
 
+def of_checks(code: str, nb: dict[str, Any]) -> Iterator[str]:
+    """Faults of a notebook's file in `notebooks/checks/`."""
+    wanted, sections = [name for name, _ in checks(nb)], re.findall(r"^# %% (\w+)$", code, re.M)
+    functions = [name for name in definitions(code) if name.startswith("exercise_")]
+    if sections != wanted or sorted(functions) != sorted(wanted):
+        yield f"the notebook asks for {wanted}; the file of checks has sections {sections}, functions {functions}"
+    mute = [node.lineno for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Assert) and not node.msg]
+    if mute:
+        yield f"an assert of a check does not say what is wrong: lines {mute}"
+
+
 def of_solutions(nb: dict[str, Any], chapter: dict[str, Any]) -> Iterator[str]:
-    wanted, found = ([source(cell) for cell in checks(one)] for one in (chapter, nb))
+    wanted, found = ([source(cell) for _, cell in checks(one)] for one in (chapter, nb))
     if found != wanted:
         different = [a or b for a, b in itertools.zip_longest(wanted, found) if a != b]
         yield f"a check is not the notebook's own: {[(c or '').splitlines()[0] for c in different]}"
-    for cell in checks(nb):
-        name = re.search(r"^def (exercise_\d+)\(", source(cell), re.M)[1]
+    for name, cell in checks(nb):
         if f"{name.replace('_', ' ')}: passed" not in "".join(words(output) for output in cell["outputs"]):
             yield f"{name}: its solution does not pass: render it (make render)"
         if not any(re.search(rf"^ *{name}\.refuses\(", source(other), re.M) for other in code_cells(nb)):

@@ -14,12 +14,11 @@ def prose(text):
     return {"cell_type": "markdown", "metadata": {}, "source": text}
 
 
-def check(number, said, message=', "too small"', tags=("exercise",)):
+def check(number, said, tags=("exercise",), answer="a=a"):
     """A check of an exercise, and what it printed."""
-    text = f"@exercise(a=a)\ndef exercise_{number}(a):\n    assert a > 1{message}"
-    return code(
-        text, metadata={"tags": list(tags)}, execution_count=None, outputs=[stream(f"exercise {number}: {said}")]
-    )
+    text = f"exercise_{number} = check({number}, {answer})"
+    said = [stream(f"exercise {number}: {said}")]
+    return code(text, metadata={"tags": list(tags)}, execution_count=None, outputs=said)
 
 
 def exercises():
@@ -102,7 +101,6 @@ CROSSED = {
     "each of ('predict": lambda nb: nb["cells"][-2].update(source="### Exercise 3: a title (derive)"),
     "not one for each": lambda nb: nb["cells"].pop(),
     "a check is not tagged": lambda nb: nb["cells"][-1].update(metadata={}),
-    "does not say what is wrong": lambda nb: nb["cells"].append(check(4, "NOT YET", "")),
     "accepts the empty answer": lambda nb: nb["cells"][-1].update(outputs=[stream("exercise 3: passed")]),
     "no alt text: ![](a.png)": lambda nb: nb["cells"][2].update(source="![](a.png)"),
     "no alt text: <img": lambda nb: nb["cells"][2].update(source='<img src="a.png">'),
@@ -121,8 +119,8 @@ def test_each_fault_is_seen(good, fault):
 
 
 UNSOLVED = {
-    "not the notebook's own: ['@exercise(a=a)']": lambda nb: nb["cells"][4].update(
-        source=check(1, "", ', "else"')["source"]
+    "not the notebook's own: ['exercise_1 = check(1, a=a)']": lambda nb: nb["cells"][4].update(
+        source=check(1, "", answer="a=b")["source"]
     ),
     "not the notebook's own": lambda nb: nb["cells"].pop(4),
     "exercise_1: its solution does not pass": lambda nb: nb["cells"][4].update(outputs=[stream("exercise 1: NOT YET")]),
@@ -140,6 +138,27 @@ def test_good_solutions_have_no_faults(good, solved):
 def test_each_fault_of_solutions_is_seen(good, solved, fault):
     UNSOLVED[fault](solved)
     found = anatomy.faults_of_solutions(solved, 1000, good)
+    assert any(fault in one for one in found), found
+
+
+CHECKS = "\n".join(f"# %% exercise_{k}\ndef exercise_{k}(a):\n    assert a > {k}, 'too small'" for k in (1, 2, 3))
+
+
+def test_good_checks_have_no_faults(good):
+    assert [*anatomy.of_checks(CHECKS, good)] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("a > 2, 'too small'", "a > 2", "does not say what is wrong: lines [6]"),
+        ("# %% exercise_2", "# %% exercise_5", "has sections ['exercise_1', 'exercise_5', 'exercise_3']"),
+        ("def exercise_3", "def other", "the file of checks has sections"),
+    ],
+)
+def test_each_fault_of_checks_is_seen(good, old, new, fault):
+    assert old in CHECKS
+    found = [*anatomy.of_checks(CHECKS.replace(old, new), good)]
     assert any(fault in one for one in found), found
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cvae_lib.exercises import exercise
+from cvae_lib.exercises import checks, exercise
 
 
 def doubled(f, word):
@@ -61,6 +61,25 @@ def test_a_refusal_is_shown_and_its_absence_is_an_error(exercise_7, capsys):
         exercise_7.refuses(**RIGHT)
     with pytest.raises(AssertionError, match="it raised AttributeError"):  # a crash is no reason to be shown
         exercise_7.refuses(**{**RIGHT, "f": lambda x: x.foo})
+
+
+def test_checks_stand_in_a_file_and_see_the_notebook(tmp_path, monkeypatch, capsys):
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "baselines.json").write_text("{}")
+    sections = ['"""Checks."""', "# %% exercise_1", "def exercise_1(a):", "    assert a == wanted, f'{a}'"]
+    sections += ["# %% exercise_2", "raise KeyError('a section is run by its own number only')"]
+    (tmp_path / "checks" / "01_sums.py").write_text("\n".join(sections))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CVAE_STRICT", "0")
+    here = {"wanted": 4}
+    check = checks("01_sums", here)
+    here["wanted"] = 5  # what the notebook says when the check is run
+    assert check(1, a=5).verdict(a=5).passed and not check(1, a=4).verdict(a=4).passed
+    assert capsys.readouterr().out == "exercise 1: passed\nexercise 1: NOT YET: 4\n"
+    with pytest.raises(ValueError, match="number: got 3; 01_sums has exercise_1, exercise_2"):
+        check(3, a=5)
+    with pytest.raises(ValueError, match="name: got '02_other'"):
+        checks("02_other", here)
 
 
 def test_an_exercise_without_answers_is_refused():

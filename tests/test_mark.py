@@ -5,16 +5,21 @@ import mark
 import pytest
 
 START = 'from cvae_lib import notebook\n_ = notebook.start("01_sums", profile, seed)'
-STUBS = ["from cvae_lib.exercises import exercise\na = None", "b = None"]
-CHECKS = [
-    f'@exercise({name}={name})\ndef exercise_{k}({name}):\n    assert {name} == {value}, f"{{{name}}} is not {value}"'
-    for k, (name, value) in enumerate({"a": 4, "b": 9}.items(), start=1)
-]
+STUBS = ['from cvae_lib import exercises\ncheck = exercises.checks("01_sums", globals())\na = None', "b = None"]
+ANSWERS = {"a": 4, "b": 9}
+CHECKS = [f"exercise_{k} = check({k}, {name}={name})" for k, name in enumerate(ANSWERS, start=1)]
+OURS = "\n".join(
+    f'# %% exercise_{k}\ndef exercise_{k}({name}):\n    assert {name} == {value}, f"{{{name}}} is not {value}"'
+    for k, (name, value) in enumerate(ANSWERS.items(), start=1)
+)
 
 
 @pytest.fixture
 def folder(tmp_path):
     made_up.write(tmp_path / "notebooks", "01_sums", START, STUBS[0], CHECKS[0], STUBS[1], CHECKS[1])
+    (tmp_path / "notebooks" / "checks").mkdir()
+    (tmp_path / "notebooks" / "checks" / "01_sums.py").write_text(OURS)
+    (tmp_path / "notebooks" / "baselines.json").write_text("{}")  # by which the folder of the notebooks is known
     return tmp_path / "notebooks"
 
 
@@ -29,7 +34,7 @@ def hand_in(folder, *cells, name="mine"):
         ([*STUBS[:1], CHECKS[0], *STUBS[1:], CHECKS[1]], ["not yet", "not yet"]),
         ([STUBS[0], "1 / 0", CHECKS[0], "b = 9", CHECKS[1]], ["not yet", "passed"]),  # an error elsewhere
         ([STUBS[0], "del a", CHECKS[0], "b = 9", CHECKS[1]], ["not reached", "passed"]),
-        ([STUBS[0], CHECKS[0].replace("== 4", "!= 4"), "b = 9"], ["not yet", "passed"]),  # a changed, a deleted check
+        ([STUBS[0], CHECKS[0].replace("a=a", "a=4"), "b = 9"], ["not yet", "passed"]),  # a changed, a deleted check
     ],
     ids=["one wrong", "empty", "error", "name missing", "changed checks"],
 )

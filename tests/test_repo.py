@@ -88,6 +88,8 @@ def test_every_exercise_has_a_solution_that_passes_and_a_wrong_answer_that_is_re
     solutions = run.solution(path)
     assert solutions.exists(), f"{path.stem} has no solutions/{path.name}"
     faults = anatomy.faults_of_solutions(load(solutions), solutions.stat().st_size, load(path))
+    code = (path.parent / "checks" / f"{path.stem}.py").read_text(encoding="utf-8")
+    faults += anatomy.of_checks(code, load(path))
     assert not faults, f"solutions/{path.name}:\n- " + "\n- ".join(faults)
 
 
