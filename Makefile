@@ -10,7 +10,7 @@ STAMP := .venv/.complete
 # --nb 01 --nb 04 ..., --profile ci, --seed 3: only what was given
 WHICH = $(foreach n,$(NB),--nb "$(n)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(SEED),--seed "$(SEED)")
 
-.PHONY: help run test test-all lab site render baselines results judges bench mark lint
+.PHONY: help run test test-all mutants environments lab site render baselines fresh results judges bench mark lint
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,6 +26,12 @@ test: $(STAMP)  ## the checks of library, repository, notebooks (by nbval and by
 test-all: $(STAMP)  ## the same and what is slow: every notebook in JupyterLab, in a browser; pictures in build/lab/
 	@$(PY) -m pytest tests notebooks --nbval-lax $(ARGS)
 
+mutants: $(STAMP)  ## small mistakes in the library, one at a time: how many do the tests catch; an hour of two cores
+	@$(PY) tests/mutants.py $(ARGS)
+
+environments: $(STAMP)  ## the library's tests on the oldest and newest versions admitted, and on newer Pythons; 25 GB
+	@$(PY) tests/environments.py $(ARGS)
+
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab --notebook-dir=notebooks $(ARGS)
 
@@ -40,6 +46,9 @@ results: $(STAMP)  ## many-seed runs into notebooks/results/ and README's tables
 
 baselines: $(STAMP)  ## expected bands of every metric, from the seeds of ci and laptop, on purpose
 	@$(PY) notebooks/results.py --baselines $(foreach n,$(NB),--nb "$(n)") $(ARGS)
+
+fresh: $(STAMP)  ## five seeds that made no band: how many of their numbers lie inside
+	@$(PY) notebooks/results.py --fresh $(WHICH) $(ARGS)
 
 judges: $(STAMP)  ## train the classifiers that judge samples again
 	@$(PY) -m cvae_lib.judges.train $(ARGS)

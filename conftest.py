@@ -1,5 +1,6 @@
 """How notebooks and tests run under pytest; nbval's kernels inherit this environment."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -26,9 +27,34 @@ def pytest_collectstart(collector):
 
 
 @pytest.fixture(autouse=True)
+def _same_draws_in_any_order():
+    """What a test draws must not hang on which tests ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _environment_as_it_was():
     """What a test sets, as the `main` of render.py does, would steer the notebooks that nbval runs after it."""
     before = dict(os.environ)
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+def pytest_collection_modifyitems(items):
+    """While mutmut tries mutants: quick tests first, since the first failure ends the trial."""
+    noted = Path("mutmut-stats.json")
+    if "MUTANT_UNDER_TEST" in os.environ and noted.exists():
+        seconds = json.loads(noted.read_text())["duration_by_test"]
+        items.sort(key=lambda item: seconds.get(item.nodeid, 0))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached_by_another_test():
+    """While mutmut notes which test calls what: a kept result would hide a function from every test but the first."""
+    if os.environ.get("MUTANT_UNDER_TEST") == "stats":
+        from cvae_lib.data import sources, splits, sprites, tables, words
+
+        for module in (sources, splits, sprites, tables, words):
+            for kept in (value for value in vars(module).values() if hasattr(value, "cache_clear")):
+                kept.cache_clear()

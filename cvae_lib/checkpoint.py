@@ -1,24 +1,22 @@
 """Checkpoints of `train.fit`: a file that is whole or not there."""
 
-import os
+import io
 from pathlib import Path
 
 import torch
 
+from cvae_lib.data import files
+
 
 def save_checkpoint(path: Path, content: dict) -> None:
-    """Writes under another name first, so that a kill in between leaves the old file whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Replaces the file in one step, so that a kill or a full disk leaves the old one whole.
+
+    Raises:
+        OSError: If it cannot be written; names the file.
+    """
+    whole = io.BytesIO()  # torch.save straight to a full disk would say "unexpected pos"
+    torch.save(content, whole)
+    files.keep(Path(path), whole.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict:

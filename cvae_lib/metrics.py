@@ -140,9 +140,14 @@ def active_units(model: CVAE, x: Tensor, c: Tensor | None = None, threshold: flo
     Returns:
         Booleans, (Z,).
 
+    Raises:
+        ValueError: As for `elbo`, or for a single example, which has no variance.
+
     References:
         Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders, section 5.2.
     """
+    if len(x) == 1:
+        raise ValueError("x: got one example, at least two are needed for a variance")
     relative = []
     with _evaluation(model):
         for xb, cb in _batches(model, x, c, 1000):
@@ -201,6 +206,7 @@ def _batches(model: CVAE, x: Tensor, c: Tensor | None, size: int) -> Iterator[tu
     model.check(x=x, c=c)
     if len(x) == 0:
         raise ValueError("x: got no examples, at least one is needed")
+    c = None if c is None else c.expand(len(x), -1)
     device = next(model.parameters()).device
     for start in range(0, len(x), size):
         rows = slice(start, start + size)

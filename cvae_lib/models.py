@@ -132,7 +132,7 @@ class CVAE(nn.Module):
         decoder: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        for name, value, least in (("latent", latent, 1), ("c_dim", c_dim, 0), ("x_shape", math.prod(x_shape), 1)):
+        for name, value, least in (("latent", latent, 1), ("c_dim", c_dim, 0), ("x_shape", min(x_shape or [0]), 1)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}: got {value!r}, allowed are integers from {least}")
         if not hidden:

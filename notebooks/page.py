@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import nbformat
 
 from cvae_lib import notebook, table
+from cvae_lib.data import files
 
 if TYPE_CHECKING:
     from run import Outcome
@@ -30,8 +30,8 @@ figcaption { font-size: .85rem; }
 """
 
 
-def write(target: Path, title: str, outcomes: list[Outcome], remarks: list[str]) -> None:
-    """Write the page in one step, so that a reader never meets half of it."""
+def write(target: Path, title: str, outcomes: list[Outcome], remarks: list[str]) -> str:
+    """Write the page in one step, so that a reader never meets half of it; an empty word, or why it was not."""
     overview = [(o.name, o.verdict, f"{o.seconds:.1f}", o.source) for o in outcomes]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -42,11 +42,12 @@ def write(target: Path, title: str, outcomes: list[Outcome], remarks: list[str])
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     head += f"<style>{STYLE}</style>"
     body = "\n".join(parts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    growing = target.with_name(f".{target.stem}.{os.getpid()}.html")
     page = f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
-    growing.write_text(page, encoding="utf-8")
-    os.replace(growing, target)
+    try:
+        files.keep(target, page.encode())
+    except OSError as error:
+        return f"No summary page: {error.filename} cannot be written: {error.strerror}"
+    return ""
 
 
 def section(outcome: Outcome) -> str:

@@ -24,6 +24,7 @@ import nbformat
 import run
 
 from cvae_lib import notebook
+from cvae_lib.data import files
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -44,6 +45,7 @@ def execute(source: nbformat.NotebookNode, folder: Path, allow_errors: bool = Fa
         coalesce_streams=True,
         store_widget_state=False,
         extra_arguments=run.QUIET_KERNEL,
+        on_cell_execute=lambda cell, **_: cell.update(execution_count=-1),  # begun, should the kernel die at once
     )
     try:
         client.execute()
@@ -62,11 +64,12 @@ def render(path: Path, allow_bundled: bool) -> str:
     report = run.report_of(rendered)
     if report and notebook.bundled(report) and not allow_bundled:
         return "its data was the bundled digits or rows; the committed outputs are the full set's"
-    growing = path.with_name(f".{path.stem}.{os.getpid()}.ipynb")
-    nbformat.write(rendered, growing)
-    os.replace(growing, path)
-    if picture := front_picture(rendered):
-        path.with_suffix(".png").write_bytes(picture)
+    try:
+        files.keep(path, f"{nbformat.writes(rendered)}\n".encode())
+        if picture := front_picture(rendered):
+            files.keep(path.with_suffix(".png"), picture)
+    except OSError as error:
+        return f"{error.filename} cannot be written: {error.strerror}"
     return ""
 
 

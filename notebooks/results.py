@@ -4,6 +4,7 @@
     python notebooks/results.py                          # laptop, seeds 0 to 4, into notebooks/results/
     python notebooks/results.py --profile full --seed 0  # the published protocol, meant for a GPU
     python notebooks/results.py --baselines              # ci and laptop seeds, then notebooks/baselines.json
+    python notebooks/results.py --fresh --profile ci     # seeds that made no band: how many values lie inside
 
 What is stored is not run again unless the notebook's code changed or --force is given, so that an interrupted
 run goes on where it stopped. A band is mean ± 3 standard deviations over the stored seeds, never wider.
@@ -27,10 +28,11 @@ from typing import Any
 import run
 import torch
 
-from cvae_lib import notebook
+from cvae_lib import notebook, table
 
 SEEDS = {"ci": 10, "laptop": 5, "full": 5}  # how many, from 0 on, where none are named
 LEAST = 5  # a standard deviation from fewer seeds says little
+FRESH = [100, 101, 102, 103, 104]  # seeds that try the bands, and that no band is made from
 ROUNDING = 1e-6  # relative half-width of a band where every seed gave the same number: rounding differs by CPU
 PUBLISHED = "published.json"  # notebook to the metrics that README shows, each with the published figure or "–"
 HEADING = "# Everything that the notebooks report\n\nWritten by `make results`: mean ± standard deviation over seeds.\n"
@@ -98,9 +100,9 @@ def add(entry: dict[str, Any], outcome: run.Outcome, code: str) -> dict[str, Any
     return {**facts, "runs": sorted(runs, key=lambda r: r["seed"])}
 
 
-def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path) -> int:
+def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path, target: Path) -> int:
     """Run one notebook for the seeds not stored yet, storing after each; how many could not be stored."""
-    target, code, failed = path.parent / "results" / f"{path.stem}.json", code_hash(path), 0
+    code, failed = code_hash(path), 0
     stored = load(target).get(path.stem, {})
     entry = stored.get(profile, {}) if not force else {}
     entry = entry if entry.get("code") == code else {}
@@ -143,6 +145,25 @@ def baselines(paths: list[Path], folder: Path) -> None:
             made = {entry["source"]: {m: band(values) for m, values in columns.items()}}
             bands.setdefault(path.stem, {})[profile] = made
     save(folder / "baselines.json", dict(sorted(bands.items())))
+
+
+def try_bands(paths: list[Path], profile: str, folder: Path) -> list[tuple[str, int, notebook.Row]]:
+    """Every stored value of the fresh seeds beside its band, as (notebook, seed, row)."""
+    rows = []
+    for path in paths:
+        entry = load(folder / "results" / "fresh" / f"{path.stem}.json").get(path.stem, {}).get(profile, {})
+        for one in entry.get("runs", []):
+            report = {"notebook": path.stem, "profile": profile, "source": entry["source"], "metrics": one["metrics"]}
+            rows += [(path.stem, one["seed"], row) for row in notebook.compare(report)]
+    return rows
+
+
+def verdict(rows: list[tuple[str, int, notebook.Row]]) -> str:
+    """The values of fresh seeds that lie outside their bands, and the share inside."""
+    outside = [(stem, str(seed), *row.cells[:3]) for stem, seed, row in rows if row.verdict != "inside"]
+    shown = table.text(("notebook", "seed", *notebook.HEAD[:3]), outside) + "\n" if outside else ""
+    inside = len(rows) - len(outside)
+    return f"{shown}{inside} of {len(rows)} values of fresh seeds inside their bands: {inside / max(len(rows), 1):.1%}"
 
 
 def tables(folder: Path, chosen: bool) -> str:
@@ -190,20 +211,27 @@ def main(argv: list[str] | None = None, folder: Path = run.HERE, build: Path = r
     parser.add_argument("--seed", type=int, action="append", help="only this seed; repeatable")
     parser.add_argument("--force", action="store_true", help="run also what is stored")
     parser.add_argument("--baselines", action="store_true", help="the seeds of ci and laptop, then the bands")
+    parser.add_argument("--fresh", action="store_true", help="five other seeds, held to the bands")
     parser.add_argument("--no-run", action="store_true", help="only write what follows from the stored runs")
     given = parser.parse_args(argv)
     os.environ["CVAE_STRICT"] = "0"  # the bands are what may be about to move
     profiles = ["ci", "laptop"] if given.baselines else [given.profile]
+    stored = folder / "results" / ("fresh" if given.fresh else "")
     try:
         paths = run.find(given.nb, folder)
-        seeds = {notebook.known_profile(p): given.seed or list(range(SEEDS[p])) for p in profiles}
+        usual = {notebook.known_profile(p): FRESH if given.fresh else list(range(SEEDS[p])) for p in profiles}
         for path in paths:
             run.check_parameters(path, {"profile": "", "seed": 0})
     except (ValueError, KeyError) as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
         return 2
-    jobs = [(path, profile) for profile in profiles for path in paths if not given.no_run]
-    failed = sum(collect(path, profile, seeds[profile], given.force, build) for path, profile in jobs)
+    failed = 0
+    for profile, path in ((profile, path) for profile in profiles for path in paths if not given.no_run):
+        seeds = given.seed or usual[profile]
+        failed += collect(path, profile, seeds, given.force, build, stored / f"{path.stem}.json")
+    if given.fresh:
+        print(verdict(try_bands(paths, given.profile, folder)))
+        return int(failed > 0)
     if given.baselines:
         baselines(paths, folder)
     write_readme(folder.parent / "README.md", folder)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ import page  # beside this file
 import papermill
 
 from cvae_lib import notebook, table
+from cvae_lib.data import files
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build"
@@ -97,6 +100,7 @@ def check_parameters(path: Path, parameters: dict[str, Any]) -> None:
 def execute(path: Path, copy: Path, parameters: dict[str, Any]) -> Outcome:
     """Run one notebook in its own folder; keep the executed copy also where it failed."""
     copy.parent.mkdir(parents=True, exist_ok=True)
+    files.sweep(copy.parent, ".*.ipynb")  # of runs that were killed
     growing = copy.with_name(f".{copy.stem}.{os.getpid()}.ipynb")  # two runs at once never share a file
     outcome, begun = Outcome(path.stem), time.perf_counter()
     try:
@@ -109,13 +113,17 @@ def execute(path: Path, copy: Path, parameters: dict[str, Any]) -> Outcome:
             start_timeout=180,
             extra_arguments=QUIET_KERNEL,
         )
+    except OSError as error:  # of the copy: an error of a cell comes as papermill's own
+        outcome.error = f"{error.filename or copy} cannot be written: {error.strerror}"
     except Exception as error:  # whatever it was, the other notebooks still run
         outcome.error = failing_cell(read(growing).cells if growing.exists() else [], error)
     finally:
         outcome.seconds = time.perf_counter() - begun
-        if growing.exists():
+        with contextlib.suppress(OSError, ValueError):  # there is none, or half of one on a full disk
+            outcome.report = report_of(read(growing))
             os.replace(growing, copy)
-            outcome.copy, outcome.report = copy, report_of(read(copy))
+            outcome.copy = copy
+        growing.unlink(missing_ok=True)
     return outcome
 
 
@@ -156,6 +164,11 @@ def run_all(paths: list[Path], build: Path, parameters: dict[str, Any]) -> list[
     """Run notebooks one after another, with a line for each."""
     for path in paths:
         check_parameters(path, parameters)
+    try:
+        build.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=build).close()
+    except OSError as error:
+        raise ValueError(f"{build} cannot be written: {error.strerror}") from None
     outcomes = []
     for number, path in enumerate(paths, start=1):
         print(f"[{number}/{len(paths)}] {path.stem:<20}", end=" ", flush=True)
@@ -225,9 +238,9 @@ def main(argv: list[str] | None = None, folder: Path = HERE, build: Path = BUILD
     except KeyboardInterrupt:
         print("\nstopped; the executed copies so far are in build/", file=sys.stderr)
         return 130
-    page.write(build / profile / "index.html", f"Notebooks, profile {profile}", outcomes, remarks(outcomes))
-    print(f"\n{summary(outcomes)}\nSummary with pictures: build/{profile}/index.html")
-    return int(any(o.error for o in outcomes))
+    why_not = page.write(build / profile / "index.html", f"Notebooks, profile {profile}", outcomes, remarks(outcomes))
+    print(f"\n{summary(outcomes)}\n{why_not or f'Summary with pictures: build/{profile}/index.html'}")
+    return int(bool(why_not) or any(o.error for o in outcomes))
 
 
 if __name__ == "__main__":

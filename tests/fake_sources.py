@@ -102,7 +102,7 @@ class Network:
         packed = {f"{place}/{name}.gz": gzip.compress(content) for name, content in files.items()}
         self.parcel.write_bytes(tarball(packed, ""))
         self.program("apt-get", f"cp '{self.parcel}' dataset-fashion-mnist.deb")
-        self.program("dpkg-deb", 'cat "$2"')
+        self.program("dpkg-deb", '[ "$1" = --fsys-tarfile ] && cat "$2"')
 
     def fill(self, name: str = "mnist") -> Path:
         """Put the four files into the data folder; returns the folder that holds them."""

@@ -138,7 +138,7 @@ def test_it_trains_in_a_cvae_and_each_sigma_learns():
 def test_saved_and_loaded_weights_give_the_same_rows(columns, tmp_path):
     torch.save(columns.state_dict(), tmp_path / "columns.pt")
     other = Columns(table(seed=0), KINDS, bins=8)
-    other.load_state_dict(torch.load(tmp_path / "columns.pt"))
+    other.load_state_dict(torch.load(tmp_path / "columns.pt", weights_only=True))
     raw, x = torch.randn(5, columns.width), columns.encode(table(5, seed=2))
     assert other(raw).log_prob(x).equal(columns(raw).log_prob(x))
 

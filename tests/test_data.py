@@ -100,7 +100,7 @@ def test_one_hot_has_its_1_at_the_label():
     c = one_hot(y)
     assert c.shape == (3, 10) and c.dtype == torch.float32
     assert c.sum(1).tolist() == [1, 1, 1] and c.argmax(1).equal(y)
-    assert one_hot(torch.tensor([1]), classes=2).tolist() == [[0, 1]]
+    assert one_hot(torch.tensor([0]), classes=2).tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,13 @@ def test_one_hot_has_its_1_at_the_label():
     ids=["10", "-1", "float", "bool", "matrix"],
 )
 def test_one_hot_refuses_what_is_not_a_row_of_labels(y):
-    with pytest.raises(ValueError, match="y "):
+    with pytest.raises(ValueError, match="y .*labels"):
         one_hot(y)
+
+
+def test_one_hot_says_which_labels_there_may_be():
+    with pytest.raises(ValueError, match="y runs from 1 to 3; labels from 0 to 2 are allowed"):
+        one_hot(torch.tensor([1, 3]), classes=3)
 
 
 def test_dynamic_pixels_are_drawn_anew_with_the_grey_value_as_probability():
@@ -135,6 +140,12 @@ def test_fixed_pixels_are_the_same_whatever_was_drawn_before():
     assert torch.random.get_rng_state().equal(state)
 
 
+@pytest.mark.parametrize("lowest", [0.0, 1 - 2**-24])
+def test_black_and_white_stay_what_they_are_whatever_is_drawn(monkeypatch, lowest):
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.full(shape, lowest))
+    assert binarize(torch.tensor([0.0, 1.0]), "fixed").tolist() == [0, 1]
+
+
 def test_none_keeps_grey_pixels():
     x = torch.rand(3, 4)
     assert binarize(x, "none").equal(x)
@@ -157,7 +168,7 @@ def test_a_condition_goes_with_its_rows(row):
     assert len(told) == 4 and told.c.argmax(1).equal(told.y) and told.x.equal(row.x[:4])
     assert row.c is None and told.given(None).c is None
     assert told.name == "mnist" and told.source == row.source
-    assert len(row.take(99)) == 6
+    assert len(row.take(99)) == 6 and len(row.take(1)) == 1
 
 
 @pytest.mark.parametrize("c", [torch.zeros(5, 10), torch.zeros(6), torch.zeros(6, 10).long()])
@@ -174,6 +185,12 @@ def test_labels_of_another_length_are_refused(row):
 def test_no_rows_cannot_be_taken(row):
     with pytest.raises(ValueError, match="n is 0"):
         row.take(0)
+
+
+def test_rows_move_to_the_device_asked_for_and_keep_their_condition(row):
+    moved = row.given(one_hot(row.y)).to("meta")
+    assert {part.device.type for part in (moved.x, moved.y, moved.c)} == {"meta"}
+    assert moved.source == row.source and moved.x.shape == row.x.shape
 
 
 def test_the_fast_draw_of_binary_pixels_has_the_grey_values_as_probabilities():
@@ -197,6 +214,14 @@ def test_pixels_that_share_a_random_word_are_independent_and_each_draw_is_new():
     assert correlation.abs().max() < 4.5 / 50_000**0.5
 
 
+def test_only_white_is_certain_in_the_fast_draw(monkeypatch):
+    """The largest of the 2¹⁶ numbers is drawn for every pixel."""
+    monkeypatch.setattr(torch.Tensor, "random_", lambda words, *_: words.fill_(0x7FFF7FFF7FFF7FFF))
+    grey = Grey(torch.tensor([[0.0, 0.5, 1 - 2**-15, 1.0]]))
+    assert grey.threshold.dtype == torch.int16
+    assert grey.draw(torch.tensor([0])).tolist() == [[False, False, False, True]]
+
+
 def test_the_fast_draw_takes_the_rows_asked_for_and_is_repeatable():
     grey = Grey(torch.tensor([[0.0], [1.0], [1.0]]))
     assert grey.draw(torch.tensor([2, 0, 1])).flatten().tolist() == [True, False, True]
@@ -216,7 +241,24 @@ def test_dequantized_pixels_stay_in_the_interval_of_their_level_and_fill_it():
     assert dequantize(x, seed=1).equal(real) and not dequantize(x, seed=2).equal(real)
 
 
-@pytest.mark.parametrize("bad", [-1 / 255, 1.2, 0.5])
+def test_no_draw_rounds_up_to_the_next_level(monkeypatch):
+    x = torch.arange(256) / 255
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.full(shape, 1 - 2**-24))  # the largest that can come
+    assert (dequantize(x, seed=1) * 256).floor().equal((255 * x).round())
+
+
+@pytest.mark.parametrize("draw", [dequantize, lambda x, seed: binarize(x, "fixed", seed)])
+def test_the_draws_do_not_depend_on_the_default_type(draw):
+    x = (torch.arange(256) / 255).double()
+    expected = draw(x, seed=1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert draw(x, seed=1).equal(expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("bad", [-1 / 255, 256 / 255, 1.2, 0.5])
 def test_what_is_no_grey_level_cannot_be_dequantized(bad):
     with pytest.raises(ValueError, match="grey levels k/255"):
         dequantize(torch.tensor([0.2, bad]))

@@ -115,3 +115,14 @@ def test_the_rate_of_a_uniform_prior_splits_and_agrees_with_quadrature():
     exact = (log_q.exp() * log_q).mean(0)  # the prior's density is 1
     torch.testing.assert_close(terms.rate_per_dim, exact, atol=0.03, rtol=0.03)
     torch.testing.assert_close(terms.rate, terms.rate_per_dim.sum(1))
+
+
+def test_five_samples_and_the_plain_gradient_where_nothing_is_asked_for():
+    model, x, c = model_and_batch(n=3)
+    gradient = {}
+    for name, given in {"default": (), "said": (5, False), "other": (5, True)}.items():
+        torch.manual_seed(2)
+        loss, terms = iwae_loss(model, x, c, *given)
+        gradient[name] = torch.autograd.grad(loss, model.encoder.head.bias)[0]
+        assert terms.distortion.shape == terms.rate.shape == (3,)
+    assert gradient["default"].equal(gradient["said"]) and not gradient["default"].allclose(gradient["other"])

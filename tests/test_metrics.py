@@ -84,6 +84,14 @@ def test_elbo_of_a_data_set_does_not_depend_on_the_batch_size_where_nothing_is_r
     assert one.distortion.shape == one.rate.shape == (10,) and one.rate_per_dim.shape == (10, 2)
 
 
+def test_elbo_of_a_data_set_takes_draws_and_not_the_mean():
+    """At z = μ, as some decode once training is over, nothing would be random, and it would be no bound."""
+    torch.manual_seed(0)
+    model, x = VAE(SHAPE, 2, (8,)), binary(10)
+    one, other = metrics.elbo(model, x).distortion, metrics.elbo(model, x).distortion
+    assert (one != other).all()
+
+
 def test_evaluation_leaves_the_mode_of_the_model_as_it_was():
     model = VAE(SHAPE, 2, (8,)).train()
     metrics.elbo(model, binary(3))
@@ -122,6 +130,18 @@ def test_diversity_is_one_for_real_images_zero_for_copies_and_scales_with_distan
     copies = real[:3].repeat(20, 1, 1, 1)
     assert metrics.diversity(Judge(), copies, labels, real, labels) == pytest.approx(0.0, abs=1e-6)
     assert metrics.diversity(Judge(), 0.5 * real, labels, real, labels) == pytest.approx(0.5)
+    for name, rows in (("labels", (labels[1:], real, labels)), ("real_labels", (labels, real, labels[1:]))):
+        with pytest.raises(ValueError, match=f"^{name}: got 59 rows, expected 60"):
+            metrics.diversity(Judge(), real, *rows)
+
+
+def test_diversity_looks_at_no_more_images_of_a_class_than_it_says():
+    x = torch.zeros(502, *SHAPE)
+    x[0], x[500:] = 1.0, 100.0  # those beyond the first 500 are far away
+    y = torch.zeros(502).long()
+    assert metrics.diversity(Judge(), x, y, x[:500], y[:500]) == pytest.approx(1.0)
+    assert metrics.diversity(Judge(), x[:500], y[:500], x, y) == pytest.approx(1.0)
+    assert metrics.diversity(Judge(), x, y, x[:2], y[:2], most=2) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("score", [mutual_information_gap, factor_vae_score])
@@ -145,6 +165,35 @@ def test_mig_does_not_see_the_scale_of_a_code_but_the_factor_vae_score_prunes_sm
     small = codes * torch.tensor([1e-3, 1.0, 1.0])
     assert mutual_information_gap(small, GRID) == pytest.approx(1.0)
     assert factor_vae_score(small, GRID) < 0.8
+
+
+def test_mig_is_that_of_scikit_learn_on_bins_of_equal_width():
+    mutual_info_score = pytest.importorskip("sklearn.metrics").mutual_info_score
+    torch.manual_seed(0)
+    factors = GRID.repeat(30, 1)
+    codes = (factors @ torch.tensor([[1, 0], [1, 1], [0, 2]]) / 3 + 0.5 * torch.randn(len(factors), 2)).exp().double()
+    for options, bins in (({}, 20), ({"bins": 3}, 3)):
+        unit = (codes - codes.amin(0)) / (codes.amax(0) - codes.amin(0))
+        binned = (unit * bins).floor().clamp_max(bins - 1)
+        gaps = []
+        for v in factors.T:
+            low, high = sorted(mutual_info_score(v, z) for z in binned.T)
+            gaps.append((high - low) / mutual_info_score(v, v))
+        assert mutual_information_gap(codes, factors, **options) == pytest.approx(sum(gaps) / 3, abs=1e-9)
+
+
+def test_the_factor_vae_score_sees_scales_only_through_its_threshold():
+    """Codes one of which is worth leaving out: its standard deviation decides, and above 0.05 no scale matters."""
+    torch.manual_seed(0)
+    codes = GRID.double() + 0.6 * torch.randn(len(GRID), 3)
+    codes = (codes - codes.mean(0)) / codes.std(0, correction=0)
+    scores = {s: factor_vae_score(codes * torch.tensor([s, 1.0, 1.0]), GRID) for s in (0.01, 0.049, 0.051, 1.0, 30.0)}
+    assert scores[0.051] == scores[1.0] == scores[30.0] and scores[0.01] == scores[0.049]
+    assert scores[0.049] < scores[0.051] - 0.1
+    said = dict(votes=10_000, test_votes=5_000, batch=64, seed=0)
+    assert factor_vae_score(codes, GRID, **said) == scores[1.0]
+    for name in said:
+        assert factor_vae_score(codes, GRID, **said | {name: said[name] + 1}) != scores[1.0]
 
 
 def test_one_factor_split_over_two_codes_loses_the_gap_but_not_the_votes():
@@ -181,13 +230,22 @@ def test_bad_codes_and_factors_are_refused(score):
         score(GRID.double(), torch.stack([GRID[:, 0], torch.ones(60).long()], 1))
 
 
+def test_one_condition_for_all_examples_may_be_given_once():
+    model, x, c = CVAE(SHAPE, 3, 2, (8,)), binary(5), torch.eye(3)[:1]
+    assert metrics.codes(model, x, c, batch=2).equal(metrics.codes(model, x, c.expand(5, -1), batch=2))
+
+
 def test_bad_input_to_evaluation_is_refused():
     model = VAE(SHAPE, 2, (8,))
     for function in (metrics.elbo, metrics.log_likelihood):
-        with pytest.raises(ValueError, match="x: got no examples"):
+        with pytest.raises(ValueError, match="^x: got no examples"):
             function(model, torch.zeros(0, *SHAPE))
         with pytest.raises(ValueError, match="0 and 1 only"):
             function(model, torch.full((2, *SHAPE), 0.5))
+    with pytest.raises(ValueError, match="x: got one example, at least two"):
+        metrics.active_units(model, binary(1))
+    with pytest.raises(ValueError, match="^x: "):
+        metrics.codes(model, torch.zeros(2, 1, 5, 4))
     with pytest.raises(ValueError, match="samples: got 0"):
         metrics.log_likelihood(model, binary(2), samples=0)
 
@@ -199,6 +257,14 @@ def test_memory_of_log_likelihood_does_not_grow_with_the_samples():
     model.decode = lambda z, c=None: (seen.append(z.shape[0]), inner(z, c))[1]
     metrics.log_likelihood(model, model.data(4), samples=1003, chunk=10)
     assert max(seen[1:]) == 10 and sum(seen[1:]) == 1003
+
+
+def test_the_classes_get_the_samples_and_the_sizes_asked_for():
+    model, seen = CVAE(SHAPE, 3, 2, (8,)), []
+    inner = model.decode
+    model.decode = lambda z, c=None: (seen.append(tuple(z.shape[:-1])), inner(z, c))[1]
+    metrics.log_likelihood_of_each(model, binary(4), torch.eye(3), samples=7, batch=2, chunk=5)
+    assert seen == [(5, 2), (2, 2)] * 2 * 3
 
 
 def test_log_likelihood_holds_no_larger_tensor_for_more_samples():

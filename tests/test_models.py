@@ -145,15 +145,16 @@ def test_hidden_layers_make_a_prior_that_is_not_linear_in_the_condition():
 def test_a_uniform_prior_has_a_posterior_on_its_support_with_a_density_that_integrates_to_one():
     model = VAE(SHAPE, 2, (8,), prior="uniform").double()
     with torch.no_grad():
-        model.encoder.head.weight.mul_(5)
+        model.encoder.head.weight.mul_(2)
     q = model.encode(binary(3).double())
     z = q.sample((1000,))
     assert 0 < z.min() and z.max() < 1 and (model.prior().log_prob(z) == 0).all()
-    grid = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
-    density = q.base_dist.log_prob(grid[:, None, None]).exp()  # (100000, 3, 2)
-    torch.testing.assert_close(density.mean(0), torch.ones(3, 2).double(), rtol=1e-4, atol=0)
+    u = torch.linspace(-25, 25, 20_001, dtype=torch.float64)[:, None, None]  # z = sigmoid(u) crowds at both ends
+    density = q.base_dist.log_prob(u.sigmoid()).exp() * u.sigmoid() * (-u).sigmoid()  # (20001, 3, 2)
+    torch.testing.assert_close(torch.trapezoid(density, u, dim=0), torch.ones(3, 2).double(), rtol=1e-4, atol=0)
     for power, value in ((1, q.base_dist.mean), (2, q.base_dist.variance + q.base_dist.mean**2)):
-        torch.testing.assert_close((density * grid[:, None, None] ** power).mean(0), value, rtol=1e-4, atol=0)
+        moment = torch.trapezoid(density * u.sigmoid() ** power, u, dim=0)
+        torch.testing.assert_close(moment, value, rtol=1e-4, atol=0)
 
 
 def test_samples_come_from_the_prior_and_belong_to_their_condition():
@@ -201,6 +202,7 @@ def test_join_broadcasts_the_condition_over_samples():
     [
         (lambda: VAE(SHAPE, 0), "latent: got 0"),
         (lambda: VAE(SHAPE, 2.0), "latent: got 2.0"),
+        (lambda: VAE((), 2), "x_shape: got 0"),
         (lambda: VAE(SHAPE, 2, ()), "hidden: got no layer"),
         (lambda: VAE(SHAPE, 2, (0,)), "width of a layer: got 0"),
         (lambda: VAE(SHAPE, 2, activation="sine"), "activation: got 'sine'"),
@@ -258,3 +260,17 @@ def test_the_layers_of_a_hidden_prior_are_trained():
     torch.nn.init.normal_(prior.net.weight)
     prior(torch.eye(2)).log_prob(torch.ones(2)).sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in prior.parameters())
+
+
+@pytest.mark.parametrize("make", [lambda **given: VAE(SHAPE, 2, **given), lambda **given: CVAE(SHAPE, 0, 2, **given)])
+def test_what_is_not_asked_for(make):
+    said = {"hidden": (256, 256), "activation": "tanh", "prior": "standard", "likelihood": "bernoulli"}
+    torch.manual_seed(0)
+    model = make()
+    torch.manual_seed(0)
+    other = make(**said)
+    x = binary(3)
+    assert all(a.equal(b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert model.encode(x).mean.equal(other.encode(x).mean) and model.likelihood == "bernoulli"
+    assert (make(likelihood="gaussian").decode(torch.zeros(3, 2)).stddev == 1).all()
+    assert make(prior="mixture").prior().mixture_distribution.param_shape[-1] == 5

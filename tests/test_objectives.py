@@ -184,6 +184,7 @@ def test_distortion_gradient_through_z_agrees_with_finite_differences():
         return elbo_terms(model, x, c).distortion.sum()
 
     distortion().backward()
+    assert bias.grad is not None, "no gradient reaches the encoder through z"
     step, gradient = 1e-6, bias.grad.clone()
     for i in range(len(bias)):
         with torch.no_grad():
@@ -239,3 +240,12 @@ def test_bad_input_is_refused(function):
         function(model, torch.zeros(2, *SHAPE), samples=0)
     with pytest.raises(ValueError, match=r"x: got shape \(2, 3\)"):
         function(model, torch.zeros(2, 3))
+
+
+def test_five_samples_are_drawn_where_none_are_asked_for():
+    model, x, c = model_and_batch()
+    assert log_weights(model, x, c).shape == (5, len(x))
+    torch.manual_seed(1)
+    expected = iwae_bound(model, x, c, samples=5)
+    torch.manual_seed(1)
+    assert iwae_bound(model, x, c).equal(expected)

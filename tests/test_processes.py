@@ -28,7 +28,7 @@ def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(tmp_path, change):
     settings = ONE_STEP | change
     alone = made(torch.float64, **settings)["moved"]
     torchrun(tmp_path / "two.pt", **settings)
-    both = torch.load(tmp_path / "two.pt")["moved"]
+    both = torch.load(tmp_path / "two.pt", weights_only=True)["moved"]
     assert alone.norm() > 0.1
     assert (both - alone).norm() < 1e-10 * alone.norm()
 
@@ -36,7 +36,7 @@ def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(tmp_path, change):
 def test_in_float32_the_losses_of_four_epochs_agree(tmp_path):
     alone = made(torch.float32, **EPOCHS)["loss"]
     torchrun(tmp_path / "two.pt", "--dtype", "float32", **EPOCHS)
-    assert torch.load(tmp_path / "two.pt")["loss"] == pytest.approx(alone, rel=1e-5)
+    assert torch.load(tmp_path / "two.pt", weights_only=True)["loss"] == pytest.approx(alone, rel=1e-5)
     assert alone[-1] < alone[0] - 1
 
 
@@ -46,7 +46,10 @@ def test_a_killed_process_ends_the_other_and_training_goes_on_from_the_checkpoin
     done = torchrun(tmp_path / "killed.pt", "--die-after", "25", check=False, **settings)  # in the third epoch of ten
     assert done.returncode != 0 and "SIGKILL" in done.stderr and not (tmp_path / "killed.pt").exists()
     torchrun(tmp_path / "killed.pt", **settings)
-    whole, resumed = torch.load(tmp_path / "whole.pt"), torch.load(tmp_path / "killed.pt")
+    whole, resumed = (
+        torch.load(tmp_path / "whole.pt", weights_only=True),
+        torch.load(tmp_path / "killed.pt", weights_only=True),
+    )
     assert (whole["steps"], resumed["steps"]) == (40, 20)  # the two finished epochs were not trained again
     assert torch.equal(resumed["moved"], whole["moved"]) and resumed["loss"] == whole["loss"]
 

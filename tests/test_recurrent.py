@@ -190,7 +190,7 @@ def test_training_reaches_the_entropy_of_made_up_words(tmp_path):
     )  # four letters, equally likely; the rest known
     torch.save(m.state_dict(), tmp_path / "m.pt")
     other = model()
-    other.load_state_dict(torch.load(tmp_path / "m.pt"))
+    other.load_state_dict(torch.load(tmp_path / "m.pt", weights_only=True))
     z = torch.randn(1000, Z)
     torch.testing.assert_close(other.decode(z, data.c).log_prob(data.x), m.decode(z, data.c).log_prob(data.x))
     assert (m.sample(c=data.c, draw=True)[:, 0] == data.y + 1).float().mean() > 0.95

