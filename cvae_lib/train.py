@@ -51,7 +51,7 @@ def fit(model: CVAE, train: Data, config: TrainConfig, validation: Data | None =
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     x, c = _prepare(model, train, config, "train")
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _unchecked_distributions():
-        held_out = validation and _prepare(model, validation, config, "validation")
+        held_out = None if validation is None else _prepare(model, validation, config, "validation")
         torch.manual_seed(config.seed)
         if config.binarization == "fixed":
             x = binarize(x, "fixed", config.seed)

@@ -50,7 +50,7 @@ def functions(path: Path) -> dict[str, list[str]]:
     lines, found = text.splitlines(), {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            found.setdefault(node.name, lines[node.lineno : node.end_lineno])
+            found.setdefault(node.name, lines[node.lineno - 1 : node.end_lineno])
     return found
 
 
@@ -58,10 +58,10 @@ def change(code: dict[str, list[str]], key: str) -> tuple[str, str, str]:
     """Of a mutant: its function, what stood there, and what it was changed to."""
     name = key.rpartition(".")[2]
     stem = name.rpartition("__mutmut_")[0]
-    signature = [" ".join(part) for part in (code[f"{stem}__mutmut_orig"], code[name])]
-    differ = list(difflib.ndiff(code[f"{stem}__mutmut_orig"], code[name]))
+    before, after = ([line.replace(n, stem) for line in code[n]] for n in (f"{stem}__mutmut_orig", name))
+    differ = list(difflib.ndiff(before, after))
     old, new = (" ".join(line[2:].strip() for line in differ if line.startswith(sign)) for sign in "-+")
-    return stem.removeprefix("x").strip("_ǁ").replace("ǁ", "."), old or signature[0][:80], new
+    return stem.removeprefix("x").strip("_ǁ").replace("ǁ", "."), old, new
 
 
 def verdicts() -> tuple[dict[str, Counter], list[dict[str, str]]]:

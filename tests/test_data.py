@@ -251,6 +251,7 @@ def test_no_draw_rounds_up_to_the_next_level(monkeypatch):
 def test_the_draws_do_not_depend_on_the_default_type(draw):
     x = (torch.arange(256) / 255).double()
     expected = draw(x, seed=1)
+    assert binarize(x, "fixed").equal(binarize(x, "fixed", seed=0)) and dequantize(x).equal(dequantize(x, seed=0))
     torch.set_default_dtype(torch.float64)
     try:
         assert draw(x, seed=1).equal(expected)

@@ -265,6 +265,9 @@ def test_the_classes_get_the_samples_and_the_sizes_asked_for():
     model.decode = lambda z, c=None: (seen.append(tuple(z.shape[:-1])), inner(z, c))[1]
     metrics.log_likelihood_of_each(model, binary(4), torch.eye(3), samples=7, batch=2, chunk=5)
     assert seen == [(5, 2), (2, 2)] * 2 * 3
+    seen.clear()
+    metrics.log_likelihood_of_each(model, binary(4), torch.eye(3)[:1])
+    assert seen == [(50, 4), (50, 4)]  # 100 samples
 
 
 def test_log_likelihood_holds_no_larger_tensor_for_more_samples():

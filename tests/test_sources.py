@@ -114,7 +114,7 @@ def test_half_a_download_does_not_enter_the_data_folder(network, capsys):
 
 def test_a_web_page_in_place_of_data_is_told():
     assert files.came(b" " * 3_980 + b"<!DOCTYPE HTML>") == files.came(b"\n<html>") == "; a web page came in its place"
-    assert files.came(b"\x1f\x8b data") == files.came(b" " * 4_000 + b"<html>") == ""
+    assert files.came(b"\x1f\x8b data") == files.came(b" " * 3_996 + b"<html>") == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08", b"\0\0\x09\x01\0\0\0\x01x"])
@@ -155,6 +155,28 @@ def test_package_managers_get_no_scripts_no_dependencies_no_questions_and_little
     with pytest.raises(DataError, match=f"it did not bring {IMAGES}"):
         sources._torchvision(sources.ARCHIVES["mnist"])
     assert [quiet for _, quiet in asked] == [None, None, registry.LONGEST, 20]
+
+
+@pytest.mark.parametrize(
+    "script, said",
+    [
+        ("echo first; echo why >&2; exit 3", "why"),
+        ("exit 3", "exit status 3"),
+        ("echo '<html>' > page; echo why; exit 3", "why; a web page came in its place"),
+        ("sleep 9", "no answer for 0.5 s"),
+        ("while true; do echo x >> part; sleep 0.1; done", "not done after 0.8 s"),
+    ],
+)
+def test_a_program_that_fails_or_takes_too_long_is_told(network, monkeypatch, capfd, script, said):
+    network.program("fetch", script)
+    monkeypatch.setattr(registry, "LONGEST", 0.8)
+    place = network.bin.parent / "place"
+    place.mkdir()
+    with pytest.raises(DataError) as error:
+        registry.run(["fetch"], place, quiet=0.5)
+    assert str(error.value) == said and capfd.readouterr() == ("", "")
+    with pytest.raises(DataError, match="^no-such-program is not installed$"):
+        registry.run(["no-such-program"], place)
 
 
 def test_a_missing_torchvision_is_said(network, capsys):

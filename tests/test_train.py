@@ -68,6 +68,15 @@ def test_validation_measures_what_training_measures():
         assert history.validation[term] == pytest.approx(values, rel=1e-4), term
 
 
+def test_validation_is_binarised_once_and_for_all():
+    held_out, logs = data(50, seed=1), []
+    for x in (held_out.x, binarize(held_out.x, "fixed", 3)):
+        logs.append(fit(model(), data(), config(seed=3), Data(x, None, "made up: test")).validation)
+    assert logs[0] == logs[1]
+    with pytest.raises(ValueError, match="^validation: got no examples"):
+        fit(model(), data(), config(), Data(torch.zeros(0, *SHAPE), None, "made up: test"))
+
+
 def test_the_closing_line_names_both_sets_and_adds_up(capsys):
     number = r"(-?\d+\.\d\d)"
     for held_out, names in ((None, ["training"]), (data(50, seed=1), ["training", "validation"])):

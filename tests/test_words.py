@@ -1,5 +1,6 @@
 """Words: splits that share none, one language each, rows that spell back, and the way out where wordfreq is missing."""
 
+import hashlib
 import re
 import sys
 
@@ -26,6 +27,13 @@ def test_sizes_types_and_balance():
         assert data.x.shape == (4 * count, 13) and data.x.dtype == data.y.dtype == torch.int64
         assert data.y.bincount().tolist() == [count] * 4
         assert data.source == "words: wordfreq package"
+
+
+@pytest.mark.parametrize("split, md5", [*zip(words.PER_SPLIT, ["bfa000c8b41a", "cf2079fe2949", "cc645fcb4485"])])
+def test_the_splits_are_those_that_the_baselines_rest_on(split, md5):
+    data = load("words", split)
+    content = data.x.numpy().astype("uint8").tobytes() + data.y.numpy().astype("uint8").tobytes()
+    assert hashlib.md5(content).hexdigest().startswith(md5)
 
 
 def test_no_word_is_in_two_splits_or_two_languages():
@@ -86,7 +94,7 @@ def test_an_unknown_language_is_refused():
 def test_without_wordfreq_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wordfreq", None)
     words._chosen.cache_clear()
-    with pytest.raises(DataError, match="pip install wordfreq"):
+    with pytest.raises(DataError, match="^words: the package wordfreq is missing .pip install wordfreq.$"):
         load("words", "train")
 
 
