@@ -29,6 +29,7 @@ import run
 import torch
 
 from cvae_lib import notebook, table
+from cvae_lib.data import files
 
 SEEDS = {"ci": 10, "laptop": 5, "full": 5}  # how many, from 0 on, where none are named
 LEAST = 5  # a standard deviation from fewer seeds says little
@@ -70,10 +71,7 @@ def library_hash(folder: Path = Path(notebook.__file__).parent) -> str:
 
 def save(path: Path, content: Any) -> None:
     """Write JSON in one step, so that no reader meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    growing = path.with_name(f".{path.name}.{os.getpid()}")
-    growing.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(growing, path)
+    files.keep(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -194,13 +192,12 @@ def in_words(spread: tuple[float, float, int]) -> str:
 
 def write_readme(readme: Path, folder: Path) -> None:
     """Put the metrics that PUBLISHED names between README's markers, and all of them into results/tables.md."""
-    (folder / "results").mkdir(exist_ok=True)
-    (folder / "results" / "tables.md").write_text(f"{HEADING}\n{tables(folder, chosen=False)}", encoding="utf-8")
+    files.keep(folder / "results" / "tables.md", f"{HEADING}\n{tables(folder, chosen=False)}".encode())
     old = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     if not MARKERS.search(old):
         print(f"{readme.name} has no <!-- results:begin --> ... <!-- results:end -->: no table was written")
         return
-    readme.write_text(MARKERS.sub(lambda m: m[1] + tables(folder, chosen=True) + m[2], old), encoding="utf-8")
+    files.keep(readme, MARKERS.sub(lambda m: m[1] + tables(folder, chosen=True) + m[2], old).encode())
 
 
 def main(argv: list[str] | None = None, folder: Path = run.HERE, build: Path = run.BUILD) -> int:

@@ -8,6 +8,7 @@ import torch
 from test_train import config, data, model, weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cvae_lib import processes
 from cvae_lib.data import one_hot
 from cvae_lib.models import CVAE
 from cvae_lib.step import Step
@@ -156,3 +157,25 @@ def test_a_double_precision_model_is_trained_in_double_precision():
     assert all(p.dtype == torch.float64 for p in double.parameters())
     single = fit(model(), data(), config(epochs=30), data(50, seed=1))
     assert history.validation["total"][-1] == pytest.approx(single.validation["total"][-1], abs=0.3)
+
+
+def test_sgd_moves_by_its_rate_and_keeps_its_momentum():
+    x, rows, positions = data().x.double().round(), torch.arange(50), {}
+    for lr, momentum in ((0.01, 0.0), (0.02, 0.0), (0.01, 0.9)):
+        trained = model().double()
+        settings = config(optimizer="sgd", lr=lr, momentum=momentum, binarization="none")
+        step, at = Step(trained, settings, x, None), [weights(trained).clone()]
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            step(rows, 0.0)
+            at.append(weights(trained).clone())
+        positions[lr, momentum] = torch.stack(at).diff(dim=0)  # both moves
+    plain, faster, rolling = positions.values()
+    torch.testing.assert_close(faster[0], 2 * plain[0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(rolling, plain + torch.stack([0 * plain[0], 0.9 * plain[0]]), rtol=1e-9, atol=1e-12)
+
+
+def test_a_batch_that_two_processes_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(ValueError, match="^batch: got 25, 2 processes need a multiple of 2$"):
+        Step(model(), config(batch=25), data().x, None)

@@ -166,6 +166,7 @@ def test_resumed_training_ends_at_the_weights_of_an_uninterrupted_one(tmp_path, 
     resumed = fit(fresh, data(), settings, data(50, seed=1))
     assert torch.equal(weights(whole), weights(fresh))
     assert resumed.train == log.train and resumed.validation == log.validation
+    assert resumed.clock == sorted(resumed.clock) and len(resumed.clock) == 4 and resumed.clock[0] > 0
 
 
 def stop_at(call: int):
