@@ -1,13 +1,14 @@
 """Datasets by name: their splits, their conditions, their binary pixels."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
 from fake_sources import TRAIN, Network
 
 from cvae_lib import data
-from cvae_lib.data import Data, Grey, binarize, dequantize, load, one_hot, sources
+from cvae_lib.data import Data, Grey, binarize, dequantize, files, load, one_hot, sources
 
 
 @pytest.fixture
@@ -263,3 +264,12 @@ def test_the_draws_do_not_depend_on_the_default_type(draw):
 def test_what_is_no_grey_level_cannot_be_dequantized(bad):
     with pytest.raises(ValueError, match="grey levels k/255"):
         dequantize(torch.tensor([0.2, bad]))
+
+
+def test_data_stand_in_the_folder_named_else_in_the_checkout_else_in_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("CVAE_DATA", str(tmp_path / "named"))
+    assert files.data_folder() == tmp_path / "named"
+    monkeypatch.delenv("CVAE_DATA")
+    assert files.data_folder() == Path(files.__file__).resolve().parents[2] / "data"
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "cvae_lib" / "data" / "files.py"))
+    assert files.data_folder() == Path.home() / ".cache" / "cvae_lib"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
 
-from cvae_lib.models import CVAE, VAE
+from cvae_lib.models import CVAE, VAE, Decoder, Encoder
 from cvae_lib.nn import MLP, join
 from cvae_lib.objectives import elbo_terms, training_loss
 from cvae_lib.priors import KINDS, Prior
@@ -274,3 +274,11 @@ def test_what_is_not_asked_for(make):
     assert model.encode(x).mean.equal(other.encode(x).mean) and model.likelihood == "bernoulli"
     assert (make(likelihood="gaussian").decode(torch.zeros(3, 2)).stddev == 1).all()
     assert make(prior="mixture").prior().mixture_distribution.param_shape[-1] == 5
+
+
+def test_what_is_not_asked_for_of_a_part():
+    kept, other = Encoder(SHAPE, 0, 2), Encoder(SHAPE, 0, 2, (256, 256), "tanh")
+    other.load_state_dict(kept.state_dict())
+    x = binary(3)
+    assert kept(x).mean.equal(other(x).mean)
+    assert (Decoder(SHAPE, 0, 2, likelihood="gaussian")(torch.zeros(3, 2)).stddev == 1).all()

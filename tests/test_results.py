@@ -181,3 +181,11 @@ def test_the_library_hash_follows_code_and_not_docstrings(tmp_path):
         source.write_text(text)
         hashes.append(results.library_hash(tmp_path))
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_fresh_seeds_lie_inside_the_committed_bands():
+    """Stored by `make fresh PROFILE=ci`: five seeds of each notebook that made no band."""
+    rows = results.try_bands(run.find([]), "ci", run.HERE)
+    assert {(stem, seed) for stem, seed, _ in rows} == {(p.stem, s) for p in run.find([]) for s in results.FRESH}
+    assert all(row.band for _, _, row in rows)
+    assert sum(row.verdict == "inside" for _, _, row in rows) >= 0.95 * len(rows)
