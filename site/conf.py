@@ -13,7 +13,7 @@ html_title = project
 author = ""
 extensions = ["myst_nb", "sphinx.ext.mathjax"]
 include_patterns = [
-    *("index.md", "README.md", "CONTRIBUTING.md", "notebooks/*.md", "notebooks/results/tables.md"),
+    *("index.md", "README.md", "CONTRIBUTING.md", "notebooks/*.md", "notebooks/results/tables.md", "tests/README.md"),
     *("notebooks/[0-9][0-9]_*.ipynb", "notebooks/solutions/[0-9][0-9]_*.ipynb"),
 ]
 
