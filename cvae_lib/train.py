@@ -1,5 +1,6 @@
 """The one training loop, `fit`; its step stands in `step`, `TrainConfig` and `History` in `config`."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ def fit(model: CVAE, train: Data, config: TrainConfig, validation: Data | None =
         held_out = held_out and _moved(*held_out, model)
         history = training.history
         start = time.perf_counter() - history.seconds
-        shown = {"leave": False, "file": sys.stdout, "ncols": 80, "disable": True if processes.rank() else None}
+        silent = bool(processes.rank() or os.environ.get("TQDM_DISABLE"))
+        shown = {"leave": False, "file": sys.stdout, "ncols": 80, "disable": silent or None}  # None: on a screen only
         with tqdm(range(len(history.epochs), config.epochs), config.label, **shown) as bar:
             for _ in bar:
                 with _matmul_precision(config.matmul):

@@ -18,13 +18,13 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import insert  # beside this file
 import run
 import torch
 
@@ -37,7 +37,6 @@ FRESH = [100, 101, 102, 103, 104]  # seeds that try the bands, and that no band 
 ROUNDING = 1e-6  # relative half-width of a band where every seed gave the same number: rounding differs by CPU
 PUBLISHED = "published.json"  # notebook to the metrics that README shows, each with the published figure or "–"
 HEADING = "# Everything that the notebooks report\n\nWritten by `make results`: mean ± standard deviation over seeds.\n"
-MARKERS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.S)
 
 
 def band(values: list[float]) -> dict[str, float]:
@@ -92,21 +91,27 @@ def add(entry: dict[str, Any], outcome: run.Outcome, code: str) -> dict[str, Any
     report = outcome.report
     if entry and entry["source"] != report["source"]:
         raise ValueError(f"data was {report['source']}, the stored runs are on {entry['source']}: not stored")
-    new = {"seed": report["seed"], "metrics": report["metrics"], "seconds": round(outcome.seconds, 1)}
-    runs = [old for old in entry.get("runs", []) if old["seed"] != new["seed"]] + [new]
     facts = {"protocol": report.get("protocol", ""), **circumstances(), "source": report["source"], "code": code}
+    new = {"seed": report["seed"], "metrics": report["metrics"], "seconds": round(outcome.seconds, 1)}
+    old = [{"library": entry["library"], **run} for run in entry.get("runs", []) if run["seed"] != new["seed"]]
+    runs = [*old, {**new, "library": facts["library"]}]
     return {**facts, "runs": sorted(runs, key=lambda r: r["seed"])}
+
+
+def libraries(entry: dict[str, Any]) -> list[str]:
+    """The fingerprint of the library that made each stored run."""
+    return [run.get("library", entry["library"]) for run in entry.get("runs", [])]
 
 
 def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path, target: Path) -> int:
     """Run one notebook for the seeds not stored yet, storing after each; how many could not be stored."""
     code, failed = code_hash(path), 0
     stored = load(target).get(path.stem, {})
-    entry = stored.get(profile, {}) if not force else {}
+    entry = stored.get(profile, {})
     entry = entry if entry.get("code") == code else {}
-    if entry and entry["library"] != library_hash():
+    if {*libraries(entry)} - {library_hash()}:
         print(f"{path.stem}, {profile}: stored runs are of an older cvae_lib (--force runs them again)")
-    missing = [seed for seed in seeds if seed not in [old["seed"] for old in entry.get("runs", [])]]
+    missing = [seed for seed in seeds if force or seed not in [old["seed"] for old in entry.get("runs", [])]]
     for seed in missing:
         print(f"{path.stem:<20} {profile}, seed {seed}", end=" ", flush=True)
         copy = build / "results" / profile / f"seed-{seed}" / path.name
@@ -130,7 +135,7 @@ def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path
 
 
 def baselines(paths: list[Path], folder: Path) -> None:
-    """Bands from the stored ci and laptop runs of these notebooks; where seeds are missing the old ones stay."""
+    """Bands from the stored ci and laptop runs; where seeds are missing, or of several libraries, the old ones stay."""
     bands = load(folder / "baselines.json")
     for path in paths:
         stored = load(folder / "results" / f"{path.stem}.json").get(path.stem, {})
@@ -138,6 +143,9 @@ def baselines(paths: list[Path], folder: Path) -> None:
             entry = stored[profile]
             if len(entry["runs"]) < LEAST:
                 print(f"{path.stem}, {profile}: {len(entry['runs'])} seeds stored, {LEAST} needed: no new bands")
+                continue
+            if len({*libraries(entry)}) > 1:
+                print(f"{path.stem}, {profile}: runs of more than one cvae_lib: no new bands (see --force)")
                 continue
             columns = {m: [r["metrics"][m] for r in entry["runs"]] for m in entry["runs"][0]["metrics"]}
             made = {entry["source"]: {m: band(values) for m, values in columns.items()}}
@@ -164,11 +172,19 @@ def verdict(rows: list[tuple[str, int, notebook.Row]]) -> str:
     return f"{shown}{inside} of {len(rows)} values of fresh seeds inside their bands: {inside / max(len(rows), 1):.1%}"
 
 
+def counted(rows: list[tuple[str, int, notebook.Row]]) -> str:
+    """Of each notebook and of all: how many values of fresh seeds lie inside their bands, as a table in Markdown."""
+    each = {stem: [row.verdict == "inside" for of, _, row in rows if of == stem] for stem, _, _ in rows}
+    lines = [(stem, f"{sum(inside):,}", f"{len(inside):,}") for stem, inside in each.items()]
+    inside = sum(sum(one) for one in each.values())
+    share = f"{inside / max(len(rows), 1):.1%}"
+    return insert.table(("notebook", "inside", "of"), [*lines, ("all", f"{inside:,} = {share}", f"{len(rows):,}")])
+
+
 def tables(folder: Path, chosen: bool) -> str:
     """Each metric, or each that PUBLISHED names, by profile beside the published number; the protocols below."""
     published = load(folder / "results" / PUBLISHED)
-    lines = ["| notebook | metric | laptop | full | published |", "|---|---|---|---|---|"]
-    below = []
+    lines, below = [], []
     for path in run.find([], folder):
         stored = load(folder / "results" / f"{path.stem}.json").get(path.stem, {})
         shown = {p: notebook.spread(stored[p]["runs"]) for p in ("laptop", "full") if p in stored}
@@ -176,12 +192,12 @@ def tables(folder: Path, chosen: bool) -> str:
         for metric in (m for m in figures if m in metrics) if chosen else metrics:
             ours = [in_words(shown[p][metric]) if metric in shown.get(p, {}) else "–" for p in ("laptop", "full")]
             theirs = figures.get(metric, "–")
-            lines.append(f"| {path.stem} | {metric} | {' | '.join(ours)} | {theirs} |")
+            lines.append([path.stem, metric, *ours, theirs])
         for p in shown:
             e = stored[p]
             made = f"{e['device']}, torch {e['versions']['torch']}, {e['date']}"
             below.append(f"- {path.stem}, {p}: {e['protocol'] or 'see the notebook'} ({e['source']}; {made})")
-    return "\n".join([*lines, "", *below, ""])
+    return "\n".join([insert.table(("notebook", "metric", "laptop", "full", "published"), lines), *below, ""])
 
 
 def in_words(spread: tuple[float, float, int]) -> str:
@@ -193,11 +209,7 @@ def in_words(spread: tuple[float, float, int]) -> str:
 def write_readme(readme: Path, folder: Path) -> None:
     """Put the metrics that PUBLISHED names between README's markers, and all of them into results/tables.md."""
     files.keep(folder / "results" / "tables.md", f"{HEADING}\n{tables(folder, chosen=False)}".encode())
-    old = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    if not MARKERS.search(old):
-        print(f"{readme.name} has no <!-- results:begin --> ... <!-- results:end -->: no table was written")
-        return
-    files.keep(readme, MARKERS.sub(lambda m: m[1] + tables(folder, chosen=True) + m[2], old).encode())
+    insert.put(readme, "results", tables(folder, chosen=True))
 
 
 def main(argv: list[str] | None = None, folder: Path = run.HERE, build: Path = run.BUILD) -> int:
@@ -227,7 +239,10 @@ def main(argv: list[str] | None = None, folder: Path = run.HERE, build: Path = r
         seeds = given.seed or usual[profile]
         failed += collect(path, profile, seeds, given.force, build, stored / f"{path.stem}.json")
     if given.fresh:
-        print(verdict(try_bands(paths, given.profile, folder)))
+        rows = try_bands(paths, given.profile, folder)
+        if given.profile == "ci" and not given.nb:
+            insert.put(folder.parent / "tests" / "README.md", "fresh", counted(rows))
+        print(verdict(rows))
         return int(failed > 0)
     if given.baselines:
         baselines(paths, folder)

@@ -113,10 +113,11 @@ def execute(path: Path, copy: Path, parameters: dict[str, Any]) -> Outcome:
             start_timeout=180,
             extra_arguments=QUIET_KERNEL,
         )
-    except OSError as error:  # of the copy: an error of a cell comes as papermill's own
-        outcome.error = f"{error.filename or copy} cannot be written: {error.strerror}"
     except Exception as error:  # whatever it was, the other notebooks still run
-        outcome.error = failing_cell(read(growing).cells if growing.exists() else [], error)
+        if isinstance(error, OSError) and str(error.filename or growing) == str(growing):
+            outcome.error = f"{copy} cannot be written: {error.strerror}"
+        else:
+            outcome.error = failing_cell(read(growing).cells if growing.exists() else [], error)
     finally:
         outcome.seconds = time.perf_counter() - begun
         with contextlib.suppress(OSError, ValueError):  # there is none, or half of one on a full disk

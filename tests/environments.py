@@ -7,8 +7,10 @@
 
 `oldest` has every direct dependency at its lower bound, `newest` and Python 3.13 the newest that the registry has, and
 Python 3.12 keeps to constraints.txt where that installs. Each is a venv in build/envs/ that uv fills, and brings up to
-date where it is there already. One takes 5 to 8 GB, because torch brings its CUDA libraries. Left out are tests that
-are slow, execute notebooks, or need the site or a browser. A Python that is not found is reported, and is no failure.
+date where it is there already. One takes 5 to 8 GB: torch brings its CUDA libraries. Left out are tests that are
+slow, execute the notebooks, or need the site or a browser. A Python that is not found is reported, and is no failure.
+
+Where all were made and no test failed, README.md, beside this file, gets the table.
 
 Exit code: 1 if a test failed or an environment could not be made, 2 if a name or a Python was refused.
 """
@@ -25,6 +27,9 @@ from xml.etree import ElementTree
 from cvae_lib import table
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "notebooks"))
+import insert  # noqa: E402
+
 ENVS = ROOT / "build" / "envs"
 PACKAGES = ["torch", "numpy", "matplotlib"]
 NEWEST, PINNED = ("newest", []), ("constraints.txt", ["-c", "constraints.txt"])
@@ -34,8 +39,8 @@ ENVIRONMENTS = {  # its Python, and what to try in turn: a word for the table wi
     "newer-python-3.12": ("3.12", [PINNED, NEWEST]),
     "newer-python-3.13": ("3.13", [NEWEST]),
 }
-# They execute notebooks, or need the site's packages or a browser: not the library's own tests.
-LEFT_OUT = ["test_faults", "test_lab", "test_mark", "test_notebooks", "test_render", "test_run", "test_site"]
+# They execute whole notebooks, or need the site's packages, a browser, or what this script writes.
+LEFT_OUT = ["test_readme", "test_lab", "test_mark", "test_notebooks", "test_render", "test_run", "test_site"]
 HEAD = ("environment", "versions", "python", *PACKAGES, "passed", "failed", "skipped")
 
 
@@ -112,6 +117,8 @@ def main() -> int:
             word, cells, failed = str(why), ["–"] * (len(HEAD) - 2), [str(why)] * ("not had" not in str(why))
         rows.append([name, word, *cells])
         failures += [f"{name}: {what}" for what in failed]
+    if len(rows) == len(ENVIRONMENTS) and not failures and "–" not in sum(rows, []):
+        insert.put(Path(__file__).with_name("README.md"), "versions", insert.table(HEAD, rows))
     print(f"\n{table.text(HEAD, rows)}", *failures, sep="\n")
     return int(bool(failures))
 

@@ -9,7 +9,9 @@ import io
 import os
 import socket
 import struct
+import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +125,12 @@ def silent_server() -> socket.socket:
     server.bind(("127.0.0.1", 0))
     server.listen()
     return server
+
+
+def gone(pid: int, seconds: float) -> bool:
+    """Whether a process has ended within that time."""
+    end, state = time.monotonic() + seconds, "?"
+    while state not in ("", "Z") and time.monotonic() < end:
+        time.sleep(0.1)
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()[:1]
+    return state in ("", "Z")

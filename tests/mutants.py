@@ -1,10 +1,14 @@
 """Plant every small mistake that mutmut knows, one at a time, and count those that the fast tests catch.
 
-    make mutants                                # all; some hours of one core, resumed where it stopped
+    make mutants                                # all; an hour of two cores, resumed where it stopped
     make mutants ARGS="cvae_lib.objectives*"    # mutants whose names fit; the others keep their verdicts
 
 The mutants live in build/mutants/, in a copy of the library and its tests. What no test catches is printed with its
-line, unless mutants.json, beside this file, says why it changes nothing that can be seen. Exit code 1 if one is left.
+line, unless mutants.json, beside this file, says why. Exit code 1 if one is left, or if a reason there belongs to none.
+Once all are tried and explained, the counts and reasons go into README.md, beside this file.
+
+A verdict stays until the function changes, or the mutant is named: after a change of the tests, name what they test,
+or delete build/mutants/ and try all anew.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "notebooks"))
+import insert  # noqa: E402
+
 PLACE = ROOT / "build" / "mutants"
 EXPLAINED = Path(__file__).with_name("mutants.json")
 COPIED = ["cvae_lib", "tests", "notebooks", "conftest.py", "pyproject.toml"]
@@ -37,11 +44,11 @@ def refresh() -> None:
                     shutil.copyfile(source, target)
 
 
-def run(names: list[str]) -> None:
-    """Let mutmut make and try the mutants."""
+def run(names: list[str]) -> int:
+    """Let mutmut make and try the mutants; not 0 where it could not."""
     environment = {"CVAE_DATA": str(ROOT / "data"), **os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 1), *names]
-    subprocess.run(command, cwd=PLACE, env=environment, check=False)
+    return subprocess.run(command, cwd=PLACE, env=environment, check=False).returncode
 
 
 def functions(path: Path) -> dict[str, list[str]]:
@@ -82,11 +89,23 @@ def verdicts() -> tuple[dict[str, Counter], list[dict[str, str]]]:
     return counts, left
 
 
+def page(counts: dict[str, Counter], reasons: list[str]) -> str:
+    """The counts by file and the reasons, how often each, in Markdown."""
+    rows = []
+    for file, of in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
+        tried = of["caught"] + of["left"]
+        numbers = f"{of['caught']:,}", f"{tried:,}", f"{of['caught'] / tried:.1%}", f"{of['left']:,}"
+        rows.append((file.removeprefix("cvae_lib/"), *numbers))
+    listed = "".join(f"- {number} × {why}\n" for why, number in Counter(reasons).most_common())
+    left = "Those that are left stand in [mutants.json](mutants.json), each with the reason why no test catches it:"
+    return f"{insert.table(('file', 'caught', 'tried', 'share', 'left'), rows)}\n{left}\n\n{listed}"
+
+
 def main(names: list[str]) -> int:
     """Try, count, and print what is left without an explanation."""
     refresh()
-    if names != ["--no-run"]:
-        run(names)
+    if names != ["--no-run"] and run(names):
+        return 1
     counts, left = verdicts()
     explained = json.loads(EXPLAINED.read_text(encoding="utf-8"))
     reasons = {tuple(e[k] for k in ("file", "function", "old", "new")): e["why"] for e in explained}
@@ -97,10 +116,16 @@ def main(names: list[str]) -> int:
         print(f"{file:<32} {of['caught']:>5} of {tried:>5} caught, {of['caught'] / max(tried, 1):6.1%}")
     if whole["not tried"]:
         print(f"{whole['not tried']} were not tried")
-    for mutant in unexplained:
-        print(f"\n{mutant['file']}, {mutant['function']}\n  - {mutant['old']}\n  + {mutant['new']}")
+    keys = {tuple(mutant.values()) for mutant in left}
+    stale = [] if whole["not tried"] else [e for e, key in zip(explained, reasons, strict=True) if key not in keys]
+    for words, mutants in (("left, without a reason", unexplained), ("caught, and a reason says it is not", stale)):
+        for mutant in mutants:
+            print(f"\n{mutant['file']}, {mutant['function']}: {words}\n  - {mutant['old']}\n  + {mutant['new']}")
+    if whole and not (whole["not tried"] or unexplained or stale):
+        why = [reasons[tuple(mutant.values())] for mutant in left]
+        insert.put(Path(__file__).with_name("README.md"), "mutants", page(counts, why))
     print(f"\n{len(left) - len(unexplained)} left are explained in {EXPLAINED.name}, {len(unexplained)} are not")
-    return int(bool(unexplained))
+    return int(bool(unexplained or stale))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python tests/planted.py --bands [1 6c ...]     # which metrics the forms of mistake 1, and form 6c, move; or all
 
 `test_planted.py` wants the tests named here to fail in the copy. `--bands` runs one notebook there (ci, seed 0),
-compares what it reports with baselines.json, and writes planted.json.
+compares what it reports with baselines.json, and writes planted.json. The table in README.md is written anew each time.
 """
 
 import argparse
@@ -20,6 +20,11 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from anatomy import REPORT, ROOT
+
+sys.path.insert(0, str(ROOT / "notebooks"))
+import insert  # noqa: E402
+
+from cvae_lib.data import files  # noqa: E402
 
 STORED = Path(__file__).with_name("planted.json")
 # Mistakes, or parts of one, made in words or in the protocol: the check of chapter 14 that catches them.
@@ -224,13 +229,29 @@ def outside(report: dict) -> dict[str, list[float]]:
     return {m: [value, low, high] for m, (value, low, high) in given.items() if not low <= value <= high}
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measures the forms asked for, and stores each as soon as it is measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bands", nargs="*", required=True, metavar="NUMBER", help="mistakes or forms; none: all")
-    wanted = parser.parse_args(argv).bands
-    forms = [form for form in PLANTED if form.notebook and (not wanted or {form.name, form.name[:-1]} & set(wanted))]
-    stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() and wanted else {}
+def table(stored: dict) -> str:
+    """Of each mistake: its forms, the tests and checks that catch it, and the numbers that leave their bands."""
+    rows = []
+    for number in map(str, range(1, 25)):
+        forms = [form for form in PLANTED if form.name[:-1] == number]
+        tests = dict.fromkeys(test for form in forms for test in form.tests)
+        caught = [f"`{test.removeprefix('tests/test_').replace('.py::test_', ' · ')}`" for test in tests]
+        caught += [f"`{CHECKS[number]}` in chapter 14"] * (number in CHECKS)
+        moved = [f"{form.name[-1]}: {out_of_band(**stored[form.name])}" for form in forms if form.name in stored]
+        what = [f"{form.name[-1]}: {form.what}" for form in forms] or ["(words)"]
+        rows.append((number, "; ".join(what), "; ".join(caught), "; ".join(moved) or "–"))
+    return insert.table(("mistake", "planted as", "caught by", "metrics outside (of, in notebook)"), rows)
+
+
+def out_of_band(notebook: str, outside: dict, error: str = "", **_) -> str:
+    """How many metrics of how many in which notebook, and whether a cell of it raised an error."""
+    bands = json.loads((ROOT / "notebooks" / "baselines.json").read_text(encoding="utf-8"))[notebook]["ci"]
+    number = len(next(iter(bands.values())))
+    return f"{len(outside)} ({number}, {notebook[:2]})" + " and an error" * bool(error)
+
+
+def measure_all(forms: list[Planted], stored: dict) -> None:
+    """Plants each form in a copy, runs its notebook there, and stores what came out."""
     with TemporaryDirectory() as folder:
         copy = copied(Path(folder).resolve(), "cvae_lib", "notebooks")
         for notebook in sorted({form.notebook for form in forms}):
@@ -241,9 +262,22 @@ def main(argv: list[str] | None = None) -> None:
             with planted(copy, form):
                 found = measure(copy, form.notebook)
             stored[form.name] = {"tests": list(form.tests), "notebook": form.notebook, **found}
-            STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            files.keep(STORED, (json.dumps(stored, indent=1, ensure_ascii=False) + "\n").encode())
             moved = [f"{m} = {v:.5g} ({low:.5g} to {high:.5g})" for m, (v, low, high) in found["outside"].items()]
             print(form.name, form.what, form.notebook, *moved, found.get("error", ""), sep=" | ", flush=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measures the forms asked for, stores each as soon as it is measured, and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bands", nargs="*", metavar="NUMBER", help="measure these mistakes or forms; none: all")
+    wanted = parser.parse_args(argv).bands
+    stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
+    stored = {form.name: stored[form.name] for form in PLANTED if form.name in stored}
+    if wanted is not None:
+        every = (form for form in PLANTED if form.notebook)
+        measure_all([f for f in every if not wanted or {f.name, f.name[:-1]} & set(wanted)], stored)
+    insert.put(Path(__file__).with_name("README.md"), "planted", table(stored))
 
 
 if __name__ == "__main__":

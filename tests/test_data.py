@@ -5,17 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_sources import TRAIN, Network
+from fake_sources import TRAIN
 
 from cvae_lib import data
-from cvae_lib.data import Data, Grey, binarize, dequantize, files, load, one_hot, sources
+from cvae_lib.data import Data, Grey, binarize, dequantize, files, load, one_hot
 
 
 @pytest.fixture
-def mnist(tmp_path, monkeypatch):
-    Network(tmp_path, monkeypatch).fill()
-    yield
-    sources._arrays.cache_clear()
+def mnist(network):
+    network.fill()
 
 
 @pytest.fixture
@@ -240,6 +238,7 @@ def test_dequantized_pixels_stay_in_the_interval_of_their_level_and_fill_it():
     inside = real * 256 - (255 * x).round()
     assert abs(inside.mean().item() - 0.5) < 0.005 and abs(inside.var().item() - 1 / 12) < 0.001
     assert dequantize(x, seed=1).equal(real) and not dequantize(x, seed=2).equal(real)
+    assert {dequantize(x.to(kind)[:1]).dtype for kind in (torch.half, torch.double)} == {torch.half, torch.double}
 
 
 def test_no_draw_rounds_up_to_the_next_level(monkeypatch):
@@ -260,10 +259,10 @@ def test_the_draws_do_not_depend_on_the_default_type(draw):
         torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("bad", [-1 / 255, 256 / 255, 1.2, 0.5])
+@pytest.mark.parametrize("bad", [-1 / 255, 256 / 255, 1.2, 0.5, 0.001 / 255])
 def test_what_is_no_grey_level_cannot_be_dequantized(bad):
     with pytest.raises(ValueError, match="grey levels k/255"):
-        dequantize(torch.tensor([0.2, bad]))
+        dequantize(torch.tensor([0.2, bad], dtype=torch.float64))
 
 
 def test_data_stand_in_the_folder_named_else_in_the_checkout_else_in_the_users_cache(monkeypatch, tmp_path):

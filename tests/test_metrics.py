@@ -242,6 +242,10 @@ def test_bad_input_to_evaluation_is_refused():
             function(model, torch.zeros(0, *SHAPE))
         with pytest.raises(ValueError, match="0 and 1 only"):
             function(model, torch.full((2, *SHAPE), 0.5))
+        with pytest.raises(ValueError, match=r"^x: got shape \(2, 1, 5, 4\)"):
+            function(model, torch.full((2, 1, 5, 4), 0.5))
+        with pytest.raises(ValueError, match=r"^c: got 3 rows, x or z has 5$"):
+            function(CVAE(SHAPE, 3, 2, (8,)), binary(5), torch.eye(3))
     with pytest.raises(ValueError, match="x: got one example, at least two"):
         metrics.active_units(model, binary(1))
     with pytest.raises(ValueError, match="^x: "):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Laplace, Normal
 
 from cvae_lib import metrics
-from cvae_lib.checkpoint import load_checkpoint, save_checkpoint
+from cvae_lib.checkpoint import PARTS, load_checkpoint, save_checkpoint
 from cvae_lib.likelihoods import SUPPORTS
 from cvae_lib.models import CVAE, VAE
 from cvae_lib.objectives import elbo_terms, iwae_bound, iwae_loss, kl_terms, training_loss
@@ -230,7 +230,7 @@ def test_disentanglement_does_not_see_order_scale_sign_or_shift_of_codes(latent,
 @given(case=cases(), seed=seeds)
 def test_saved_weights_give_the_same_outputs_bit_by_bit(tmp_path_factory, case, seed):
     (model, x, c), path = case, tmp_path_factory.getbasetemp() / "properties.pt"
-    save_checkpoint(path, {"owner": {}, "model": model.state_dict()})
+    save_checkpoint(path, {**dict.fromkeys(PARTS), "model": model.state_dict()})
     fresh = filled(CVAE(model.x_shape, model.c_dim, model.latent, (6, 4), **model.how), seed)
     fresh.load_state_dict(load_checkpoint(path)["model"])
     for one, other in zip(seen(fresh, x, c), seen(model, x, c), strict=True):

@@ -92,9 +92,28 @@ def test_changed_code_runs_again_and_changed_prose_does_not(place):
 
 
 def test_force_runs_what_is_stored(place):
-    place.main("--seed", "0")
+    place.main("--seed", "0", "--seed", "1")
     place.main("--seed", "0", "--force")
-    assert len(place.ran) == 2
+    assert place.ran == [("laptop", 0), ("laptop", 1), ("laptop", 0)]
+    assert [r["seed"] for r in place.stored()["laptop"]["runs"]] == [0, 1]
+
+
+def test_runs_of_another_library_are_told_and_make_no_band_with_newer_ones(place, monkeypatch, capsys):
+    place.main("--baselines")
+    bands = (place.folder / "baselines.json").read_text()
+    monkeypatch.setattr(results, "library_hash", lambda: "newer")
+    place.main("--profile", "ci", "--seed", "3", "--force")
+    assert results.libraries(place.stored()["ci"]).count("newer") == 1 and place.stored()["ci"]["library"] == "newer"
+    capsys.readouterr()
+    place.main("--baselines")
+    said = capsys.readouterr().out
+    assert said.count("of an older cvae_lib (--force") == 2 and said.count("more than one cvae_lib: no new bands") == 1
+    assert (place.folder / "baselines.json").read_text() == bands
+    place.main("--baselines", "--force")
+    assert {*results.libraries(place.stored()["ci"])} == {"newer"}
+    capsys.readouterr()
+    place.main("--baselines")
+    assert "cvae_lib" not in capsys.readouterr().out
 
 
 def test_runs_on_other_data_are_not_mixed_in(place, capsys):
@@ -114,12 +133,16 @@ def test_baselines_come_from_the_stored_seeds_of_both_profiles(place):
     assert place.main("--baselines") == 0 and len(place.ran) == 15
 
 
-def test_old_bands_stay_where_seeds_are_missing(place, capsys):
+def test_old_bands_stay_where_seeds_are_missing(place, capsys, monkeypatch):
+    place.main("--profile", "ci", "--seed", "0")
+    place.main("--baselines", "--no-run")
+    assert "5 needed: no new bands" in capsys.readouterr().out
     place.main("--baselines")
     before = (place.folder / "baselines.json").read_text()
     place.fails = {1, 2, 3, 4, 5, 6, 7, 8, 9}
+    monkeypatch.setattr(results, "library_hash", lambda: "newer")
     assert place.main("--baselines", "--force") == 1
-    assert "5 needed: no new bands" in capsys.readouterr().out
+    assert "more than one cvae_lib: no new bands" in capsys.readouterr().out
     assert (place.folder / "baselines.json").read_text() == before
 
 

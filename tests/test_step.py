@@ -151,6 +151,13 @@ def test_matmul_precision_holds_while_training_and_nowhere_else(monkeypatch):
     assert torch.get_float32_matmul_precision() == "highest"
 
 
+def test_a_double_precision_model_takes_a_condition_in_single_precision():
+    y = torch.arange(300) % 2
+    cvae = CVAE((1, 4, 4), 2, 2, (16,), prior="learned").double()
+    history = fit(cvae, data().given(one_hot(y, 2)), config(epochs=1), data(50, seed=1).given(one_hot(y[:50], 2)))
+    assert history.validation["total"][-1] > 0
+
+
 def test_a_double_precision_model_is_trained_in_double_precision():
     double = model().double()
     history = fit(double, data(), config(epochs=30), data(50, seed=1))

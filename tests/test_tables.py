@@ -145,7 +145,14 @@ def test_numbers_stay_and_words_become_places_in_their_list():
 
 
 @pytest.mark.parametrize(
-    "text", [f"{PRIVATE}Atlantis, <=50K", f"{PRIVATE}<=50K", f"{UNKNOWN}, <=50K", UNKNOWN.replace("17", "young")]
+    "text",
+    [
+        f"{PRIVATE}Atlantis, <=50K",
+        f"{PRIVATE}<=50K",
+        f"{UNKNOWN}, <=50K",
+        UNKNOWN.replace("17", "young"),
+        f"{UNKNOWN}X",
+    ],
 )
 def test_a_line_that_is_no_row_is_named(text):
     with pytest.raises(DataError, match="some file, line 2"):

@@ -1,12 +1,14 @@
 """The training loop: it learns, it is reproducible, it resumes, it stops, and it refuses bad input."""
 
-import os
+import io
 import re
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
+from cvae_lib import processes
 from cvae_lib.checkpoint import save_checkpoint
 from cvae_lib.data import Data, binarize, one_hot
 from cvae_lib.models import CVAE, VAE
@@ -85,6 +87,53 @@ def test_the_closing_line_names_both_sets_and_adds_up(capsys):
         said = re.fullmatch(rf"small: 4 epochs in \d+ s, {sets} nats", capsys.readouterr().out.split("\r")[-1].strip())
         for total, distortion, rate in zip(*[map(float, said.groups())] * 3):
             assert total == pytest.approx(distortion + rate, abs=0.011)
+
+
+class Screen(io.StringIO):
+    """Stands for a terminal, or for a notebook's output."""
+
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_line_that_is_written_over_and_leaves_no_trace(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE")
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    history = fit(model(), data(), config(label="small"))
+    start, *shown, blank, end = screen.getvalue().split("\r")
+    assert start == "" and blank.strip() == "" and re.fullmatch(r"small: 4 epochs in \d+ s, training .* nats\n", end)
+    assert all(line.startswith("small: ") for line in shown) and max(map(len, shown)) == 80
+    epochs = [f"-ELBO {total:.2f}]" for total in history.train["total"]]
+    assert [line.split(", ")[-1] for line in shown if "ELBO" in line and line.endswith(tuple(epochs))] != []
+    assert set(epochs) == {line.split(", ")[-1] for line in shown if "ELBO" in line}
+
+
+@pytest.mark.parametrize(
+    "screen, rank, silent, lines", [(io.StringIO, 0, "", 1), (Screen, 1, "", 0), (Screen, 0, "1", 1)]
+)
+def test_progress_is_not_shown_in_a_file_by_other_processes_or_where_it_is_switched_off(
+    monkeypatch, screen, rank, silent, lines
+):
+    monkeypatch.setenv("TQDM_DISABLE", silent)
+    monkeypatch.setattr(processes, "rank", lambda: rank)
+    monkeypatch.setattr(sys, "stdout", written := screen())
+    fit(model(), data(), config())
+    assert "\r" not in written.getvalue() and written.getvalue().count("\n") == lines
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_gpu_is_used_where_there_is_one_and_its_random_stream_is_kept(monkeypatch, there):
+    noted = []
+
+    def fork_rng(devices):
+        noted.append(devices)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.random, "fork_rng", fork_rng)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), data(), config(device=None))
+    assert noted == [[torch.device("cuda")] if there else []]
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
@@ -191,21 +240,6 @@ def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path):
     assert torch.equal(weights(first), weights(again))
 
 
-def test_a_kill_while_the_checkpoint_is_written_leaves_the_old_one(tmp_path, monkeypatch):
-    settings = config(epochs=2, checkpoint=tmp_path / "c.pt")
-    fit(model(), data(), settings)
-    before = (tmp_path / "c.pt").read_bytes()
-
-    def torn(content, file):
-        file.write(b"half")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(torch, "save", torn)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path / "c.pt", {"model": {}})
-    assert (tmp_path / "c.pt").read_bytes() == before and os.listdir(tmp_path) == ["c.pt"]
-
-
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     path = tmp_path / "c.pt"
     fit(model(), data(), config(checkpoint=path))
@@ -215,9 +249,33 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         fit(model(), data(), config(checkpoint=path, lr=2e-2))
     with pytest.raises(ValueError, match="belongs to another data"):
         fit(model(), data(200), config(checkpoint=path))
+    content = load_checkpoint(path)
+    del content["rng"], content["optimizer"]
+    save_checkpoint(path, content)
+    with pytest.raises(ValueError, match="not a whole checkpoint of .* has no optimizer, rng"):
+        fit(model(), data(), config(checkpoint=path))
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="not a whole checkpoint"):
         fit(model(), data(), config(checkpoint=path))
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu(tmp_path, monkeypatch):
+    whole, parts, fresh, path = model(), model(), model(seed=9), tmp_path / "c.pt"
+    fit(whole, data(), config())
+    monkeypatch.setattr("cvae_lib.train._validate", stop_at(3))
+    with pytest.raises(KeyboardInterrupt):
+        fit(parts, data(), config(checkpoint=path), data(50, seed=1))
+    content = load_checkpoint(path)  # on a CPU, and now as a GPU would have written it
+    content["optimizer"]["param_groups"][0]["capturable"] = True
+    save_checkpoint(path, content | {"cuda_rng": torch.zeros(16, dtype=torch.uint8)})
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *_: pytest.fail("there is no GPU to seed"))
+    fit(fresh, data(), config(checkpoint=path))
+    assert torch.equal(weights(whole), weights(fresh))
+    [group], [before] = (one["optimizer"]["param_groups"] for one in (load_checkpoint(path), content))
+    assert group["capturable"] is False and group["lr"].device.type == "cpu" and set(group) == set(before)
 
 
 def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -335,9 +393,18 @@ def test_fixed_binarisation_shows_the_same_pixels_in_every_epoch():
     assert seen["fixed"][0] == seen["fixed"][1] and seen["dynamic"][0] != seen["dynamic"][1]
 
 
+def test_fixed_pixels_are_drawn_by_the_seed():
+    seen, watched = [], model()
+    watched.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    fit(watched, data(), config(epochs=1, binarization="fixed", seed=3, batch=300))
+    shown, wanted = (x.flatten(1).unique(dim=0, return_counts=True) for x in (seen[0], binarize(data().x, "fixed", 3)))
+    assert all(map(torch.equal, shown, wanted))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "cross_entropy"])
 @pytest.mark.parametrize("mode", ["fixed", "dynamic"])
-def test_what_the_model_is_trained_on_is_binary(mode):
-    watched, seen = model(), []
+def test_what_the_model_is_trained_on_is_binary(mode, likelihood):
+    watched, seen = VAE(SHAPE, 2, (16,), likelihood=likelihood), []
     watched.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     fit(watched, data(), config(epochs=1, binarization=mode))
     assert torch.cat(seen).unique().tolist() == [0.0, 1.0]
@@ -389,6 +456,10 @@ def test_bad_data_are_refused():
         fit(model(), train, config(binarization="none"))
     with pytest.raises(ValueError, match="free_bits: got 0.5, but the rate"):
         fit(VAE(SHAPE, 2, (8,), prior="mixture"), train, config(free_bits=0.5))
+    with pytest.raises(ValueError, match=r"^x: got shape \(300, 16\), this model takes \(B, 1, 4, 4\)$"):
+        fit(model(), replace(train, x=train.x.flatten(1)), config())
+    with pytest.raises(ValueError, match="binarization: got 'dynamic', the gaussian likelihood allows 'none' only"):
+        fit(VAE(SHAPE, 2, (8,), likelihood="gaussian"), train, config())
     with pytest.raises(ValueError, match="c: got None"):
         fit(CVAE(SHAPE, 4, 2), train, config())
     with pytest.raises(ValueError, match="takes no condition"):

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,6 @@ def train(out: Path, limit: int = 0, die_after: int = 0, **settings) -> None:
     torch.set_num_threads(1)
     if limit:
         die_beyond(limit)
-    out.with_name("begun").touch()
     torch.save(made(torch.float32, die_after, **settings), out)
 
 
@@ -74,8 +74,8 @@ def start():
     """Starts a function of this file in a process of its own, forked from one that has imported everything."""
     context, here, started = multiprocessing.get_context("forkserver"), Path(__file__).parent, []
     context.set_forkserver_preload(["victim"])
-    paths = [str(here), str(here.parent / "notebooks"), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), str(here.parent / "notebooks"), before]))
 
     def begin(function, *arguments, **named):
         started.append(context.Process(target=function, args=arguments, kwargs=named))
@@ -83,6 +83,7 @@ def start():
         return started[-1]
 
     yield begin
+    os.environ["PYTHONPATH"] = before  # notebooks of later tests must not find what lies beside the tests
     for process in started:
         process.kill()
 
@@ -105,15 +106,6 @@ def mounted():
     for holder in holders:
         holder.kill()
         holder.communicate()
-
-
-@pytest.fixture
-def network(tmp_path, monkeypatch):
-    """As in test_sources.py: every source refuses until it is told otherwise."""
-    (tmp_path / "network").mkdir()
-    yield Network(tmp_path / "network", monkeypatch)
-    data.sources._arrays.cache_clear()
-    data.sources._failed.clear()
 
 
 @contextlib.contextmanager
@@ -151,21 +143,12 @@ def bring(network: Network, address: str) -> None:
     network.program("npm", f'"{sys.executable}" -c "{fetch}"')
 
 
-def wait_for(path: Path, seconds: float = 120) -> None:
-    """Returns once the file is there; fails where it does not come."""
+def wait_for(ready: Callable[[], bool], seconds: float = 120) -> None:
+    """Returns once it is so; fails where that does not come."""
     end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path.name} did not come"
+    while not ready():
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
         time.sleep(0.02)
-
-
-def gone(pid: int, seconds: float) -> bool:
-    """Whether a process has ended within that time."""
-    end, state = time.monotonic() + seconds, "?"
-    while state not in ("", "Z") and time.monotonic() < end:
-        time.sleep(0.1)
-        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()[:1]
-    return state in ("", "Z")
 
 
 def tree(folder: Path) -> dict[str, bytes]:

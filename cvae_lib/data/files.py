@@ -113,8 +113,8 @@ def sweep(folder: Path, pattern: str) -> None:
 
 def parse_idx(content: bytes) -> np.ndarray:
     """An idx file of unsigned bytes as an array: two zero bytes, type 8, the rank, the sizes, the values."""
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
+    rank = content[3] if len(content) > 3 else 0
+    if content[:3] != b"\0\0\x08" or not 0 < 4 * rank <= len(content) - 4:
         raise DataError("not an idx file of unsigned bytes")
-    rank = content[3]
     shape = struct.unpack_from(f">{rank}I", content, 4)
     return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape)
