@@ -23,7 +23,7 @@ run: $(STAMP)  ## execute the notebooks; copies, pictures and a summary in build
 test: $(STAMP)  ## the checks of library, repository, notebooks (by nbval and by papermill), solutions and site
 	@$(PY) -m pytest tests notebooks --nbval-lax -m "not slow" $(ARGS)
 
-test-all: $(STAMP)  ## the same and what is slow: every notebook in JupyterLab, in a browser; pictures in build/lab/
+test-all: $(STAMP)  ## the same and what is slow: JupyterLab in a browser (pictures in build/lab/), planted mistakes, faults
 	@$(PY) -m pytest tests notebooks --nbval-lax $(ARGS)
 
 mutants: $(STAMP)  ## small mistakes in the library, one at a time: how many do the tests catch; an hour of two cores

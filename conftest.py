@@ -6,7 +6,7 @@ import sys
 from itertools import accumulate
 from pathlib import Path
 
-# Before torch is imported anywhere: bands hold for this number of threads.
+# Before torch is imported anywhere; another number of threads moves the last digits of a result.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 os.environ.setdefault("CVAE_PROFILE", "ci")  # nbval can be steered by the environment only
 os.environ.setdefault("CVAE_STRICT", "1")  # a metric outside its band fails

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Bands hold for this number of threads; a progress bar has no reader in a notebook that nobody watches.
+# Another number of threads moves the last digits of a result; a notebook that nobody watches needs no progress bar.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 os.environ.setdefault("TQDM_DISABLE", "1")
 if folder := os.environ.get("CVAE_DATA"):  # a kernel works in the folder of its notebook

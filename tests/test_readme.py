@@ -8,7 +8,6 @@ import environments
 import insert
 import mutants
 import planted
-import pytest
 import results
 import run
 from anatomy import ROOT
@@ -19,8 +18,8 @@ FAULTS = (ROOT / "tests" / "test_faults.py").read_text(encoding="utf-8")
 
 def rows(name):
     """The rows of a table that a command wrote, each a list of words."""
-    text = insert.part(PAGE, name)[2]
-    return [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+    lines = [line for line in insert.part(PAGE, name)[2].splitlines() if line.startswith("| ")]
+    return [line.strip("| ").split(" | ") for line in lines[2:]]
 
 
 def test_the_mistakes_are_the_planted_ones_with_what_they_moved():
@@ -39,20 +38,24 @@ def test_the_mutants_that_are_left_are_those_with_a_reason():
     by_file = Counter(mutant["file"].removeprefix("cvae_lib/") for mutant in left)
     *files, (_, caught, tried, share, all_left) = rows("mutants")
     assert {file: int(number) for file, *_, number in files if number != "0"} == by_file
-    assert int(all_left) == len(left) and "not tried" not in insert.part(PAGE, "mutants")[2]
     caught, tried = (int(number.replace(",", "")) for number in (caught, tried))
-    assert tried - caught == len(left) and caught >= 0.9 * tried and share == f"{caught / tried:.1%}"
+    assert tried - caught == len(left) == int(all_left) and caught >= 0.9 * tried and share == f"{caught / tried:.1%}"
     for reason, number in Counter(mutant["why"] for mutant in left).items():
         assert f"\n- {number} × {reason}\n" in PAGE
 
 
 def test_every_environment_has_a_row_and_nothing_failed_there():
-    head = environments.HEAD
-    found = [dict(zip(head, row)) for row in rows("versions")]
+    found = [dict(zip(environments.HEAD, row)) for row in rows("versions")]
     assert [row["environment"] for row in found] == list(environments.ENVIRONMENTS)
     assert {row["failed"] for row in found} == {"0"} and all(int(row["passed"]) > 500 for row in found)
 
 
-@pytest.mark.parametrize("name", re.findall(r"`(\w+)_…(?:\[.*?\])?`", PAGE))
-def test_a_fault_names_a_test_that_exists(name):
-    assert len(re.findall(rf"^def test_{name}\w+\(", FAULTS, re.M)) == 1
+def test_the_table_of_faults_names_each_test_its_cases_and_whether_it_is_slow():
+    named = re.findall(r"`(\w+)_…(?:\[(.+?)\])?`( \(slow\))?", PAGE)
+    tests = {name: marks for marks, name in re.findall(r"((?:@pytest.+\n)*)def test_(\w+)\(", FAULTS)}
+    for start, case, slow in named:
+        [name] = [name for name in tests if name.startswith(f"{start}_")]
+        assert ("mark.slow" in tests[name]) == bool(slow), name
+        assert not case or f'"{case}"' in tests[name], f"{name} has no case {case}"
+    unnamed = [name for name in tests if not any(name.startswith(f"{start}_") for start, *_ in named)]
+    assert not unnamed, f"README.md has no row for {unnamed}"
