@@ -106,8 +106,7 @@ def libraries(entry: dict[str, Any]) -> list[str]:
 def collect(path: Path, profile: str, seeds: list[int], force: bool, build: Path, target: Path) -> int:
     """Run one notebook for the seeds not stored yet, storing after each; how many could not be stored."""
     code, failed = code_hash(path), 0
-    stored = load(target).get(path.stem, {})
-    entry = stored.get(profile, {})
+    entry = load(target).get(path.stem, {}).get(profile, {})
     entry = entry if entry.get("code") == code else {}
     if {*libraries(entry)} - {library_hash()}:
         print(f"{path.stem}, {profile}: stored runs are of an older cvae_lib (--force runs them again)")
@@ -141,15 +140,13 @@ def baselines(paths: list[Path], folder: Path) -> None:
         stored = load(folder / "results" / f"{path.stem}.json").get(path.stem, {})
         for profile in (p for p in ("ci", "laptop") if p in stored):
             entry = stored[profile]
-            if len(entry["runs"]) < LEAST:
-                print(f"{path.stem}, {profile}: {len(entry['runs'])} seeds stored, {LEAST} needed: no new bands")
-                continue
-            if len({*libraries(entry)}) > 1:
-                print(f"{path.stem}, {profile}: runs of more than one cvae_lib: no new bands (see --force)")
+            few, mixed = len(entry["runs"]) < LEAST, len({*libraries(entry)}) > 1
+            if few or mixed:
+                why = f"{len(entry['runs'])} seeds stored, {LEAST} needed" if few else "runs of more than one cvae_lib"
+                print(f"{path.stem}, {profile}: {why}: no new bands")
                 continue
             columns = {m: [r["metrics"][m] for r in entry["runs"]] for m in entry["runs"][0]["metrics"]}
-            made = {entry["source"]: {m: band(values) for m, values in columns.items()}}
-            bands.setdefault(path.stem, {})[profile] = made
+            bands.setdefault(path.stem, {})[profile] = {entry["source"]: {m: band(v) for m, v in columns.items()}}
     save(folder / "baselines.json", dict(sorted(bands.items())))
 
 
@@ -174,11 +171,10 @@ def verdict(rows: list[tuple[str, int, notebook.Row]]) -> str:
 
 def counted(rows: list[tuple[str, int, notebook.Row]]) -> str:
     """Of each notebook and of all: how many values of fresh seeds lie inside their bands, as a table in Markdown."""
-    each = {stem: [row.verdict == "inside" for of, _, row in rows if of == stem] for stem, _, _ in rows}
-    lines = [(stem, f"{sum(inside):,}", f"{len(inside):,}") for stem, inside in each.items()]
-    inside = sum(sum(one) for one in each.values())
-    share = f"{inside / max(len(rows), 1):.1%}"
-    return insert.table(("notebook", "inside", "of"), [*lines, ("all", f"{inside:,} = {share}", f"{len(rows):,}")])
+    each = {stem: [row for row in rows if row[0] == stem] for stem, *_ in rows} | {"all": rows}
+    inside = {stem: sum(row.verdict == "inside" for *_, row in of) for stem, of in each.items()}
+    lines = [(s, f"{inside[s]:,}", f"{len(of):,}", f"{inside[s] / max(len(of), 1):.1%}") for s, of in each.items()]
+    return insert.table(("notebook", "inside", "of", "share"), lines)
 
 
 def tables(folder: Path, chosen: bool) -> str:
@@ -191,8 +187,7 @@ def tables(folder: Path, chosen: bool) -> str:
         metrics, figures = dict.fromkeys(m for spread in shown.values() for m in spread), published.get(path.stem, {})
         for metric in (m for m in figures if m in metrics) if chosen else metrics:
             ours = [in_words(shown[p][metric]) if metric in shown.get(p, {}) else "–" for p in ("laptop", "full")]
-            theirs = figures.get(metric, "–")
-            lines.append([path.stem, metric, *ours, theirs])
+            lines.append([path.stem, metric, *ours, figures.get(metric, "–")])
         for p in shown:
             e = stored[p]
             made = f"{e['device']}, torch {e['versions']['torch']}, {e['date']}"

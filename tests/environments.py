@@ -86,6 +86,7 @@ def tested(name: str) -> tuple[list[str], list[str]]:
     versions = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     options = ["-q", "-m", "not slow", "-p", "no:cacheprovider", f"--junitxml={found}"]
     options += [f"--ignore=tests/{stem}.py" for stem in LEFT_OUT]
+    options += ["--deselect=tests/test_repo.py::test_ruff_finds_nothing"]  # lint is a matter of the pinned ruff
     print(f"\n{name}", flush=True)
     code = subprocess.run([python, "-m", "pytest", "tests", *options], cwd=ROOT).returncode
     early = [f"pytest ended early, with code {code}: the counts are not of all tests"] * (code not in (0, 1))

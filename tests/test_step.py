@@ -182,6 +182,28 @@ def test_sgd_moves_by_its_rate_and_keeps_its_momentum():
     torch.testing.assert_close(rolling, plain + torch.stack([0 * plain[0], 0.9 * plain[0]]), rtol=1e-9, atol=1e-12)
 
 
+def test_two_processes_divide_rows_and_noise_of_one_batch(monkeypatch):
+    x, y, rank = data().x.double().round(), torch.arange(300) % 2, [0]
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "rank", lambda: rank[0])
+    monkeypatch.setattr(processes, "wrap", lambda module: module)
+    cvae = CVAE((1, 4, 4), 2, 3, (16,)).double()
+    step, rows, parts = (
+        Step(cvae, config(samples=4, binarization="none"), x, one_hot(y, 2)),
+        torch.arange(50).flip(0),
+        [],
+    )
+    step.rows.copy_(rows)
+    for rank[0] in (0, 1):
+        torch.manual_seed(5)
+        parts.append(step._examples())
+    torch.manual_seed(5)
+    noise = torch.randn(4, 50, 3, dtype=torch.float64)
+    for own, part in zip((rows[::2], rows[1::2]), parts):
+        assert torch.equal(part[0], x[own]) and torch.equal(part[1], one_hot(y, 2)[own])
+    assert torch.equal(parts[0][2], noise[:, ::2]) and torch.equal(parts[1][2], noise[:, 1::2])
+
+
 def test_a_batch_that_two_processes_cannot_share_is_refused(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 2)
     with pytest.raises(ValueError, match="^batch: got 25, 2 processes need a multiple of 2$"):
