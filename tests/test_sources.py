@@ -111,7 +111,15 @@ def test_a_web_page_in_place_of_data_is_told():
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\0\0\x08", b"\0\0\x08\0data", b"\0\0\x08\x01\0\0\0", b"\0\0\x09\x01\0\0\0\x01x"]
+    "content",
+    [
+        b"",
+        b"\0\0\x08",
+        b"\0\0\x08\0data",
+        b"\0\0\x08\x01\0\0\0",
+        b"\0\0\x08\x01\0\0\0\x02x",
+        b"\0\0\x09\x01\0\0\0\x01x",
+    ],
 )
 def test_what_is_no_idx_file_is_refused(content):
     with pytest.raises(DataError, match="^not an idx file of unsigned bytes$"):

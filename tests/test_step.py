@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cvae_lib import processes
 from cvae_lib.data import one_hot
 from cvae_lib.models import CVAE
-from cvae_lib.step import Step
+from cvae_lib.objectives import elbo_terms, iwae_loss, training_loss
+from cvae_lib.step import Step, _Loss
 from cvae_lib.train import _unchecked_distributions, fit
 
 READS = {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select"}
@@ -62,6 +63,7 @@ def test_replaying_a_recorded_step_trains_as_the_plain_loop_does(monkeypatch):
     @contextmanager
     def record(graph):
         graph.step, rng = steps[0], torch.get_rng_state()
+        assert graph.step.taken == 2  # it is the third that is recorded
         kept = [copy.deepcopy(part.state_dict()) for part in (graph.step.model, graph.step.optimizer)]
         counts = [tensor.clone() for tensor in (graph.step.sums, graph.step.taken, graph.step.bad)]
         yield
@@ -98,14 +100,18 @@ def test_a_step_that_cannot_be_recorded_is_taken_without(monkeypatch):
 def fake_cuda(monkeypatch, graph, record):
     class Stream:
         def wait_stream(self, other):
-            pass
+            assert isinstance(other, Stream)
+
+    def within(stream):
+        assert isinstance(stream, Stream)
+        return nullcontext()
 
     for name, value in {
         "CUDAGraph": graph,
         "graph": record,
         "Stream": Stream,
         "current_stream": Stream,
-        "stream": lambda s: nullcontext(),
+        "stream": within,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
 
@@ -164,6 +170,20 @@ def test_a_double_precision_model_is_trained_in_double_precision():
     assert all(p.dtype == torch.float64 for p in double.parameters())
     single = fit(model(), data(), config(epochs=30), data(50, seed=1))
     assert history.validation["total"][-1] == pytest.approx(single.validation["total"][-1], abs=0.3)
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
+def test_the_loss_is_that_of_its_objective_with_the_samples_noise_and_condition_given(objective):
+    cvae = CVAE((1, 4, 4), 2, 3, (16,), prior="learned").double()
+    x, c, noise = data(6).x.double().round(), torch.eye(2).double().repeat(3, 1), torch.randn(4, 6, 3).double()
+    terms, rise = elbo_terms(cvae, x, c, 4, noise=noise), torch.ones(())
+    wanted = training_loss(terms)
+    if objective != "elbo":
+        wanted, terms = iwae_loss(cvae, x, c, 4, objective == "dreg", noise)
+    loss, means = _Loss(cvae, config(objective=objective, samples=4))(x, c, noise, rise)
+    assert torch.equal(means, torch.stack([terms.distortion.mean(), terms.rate.mean()])) and not means.requires_grad
+    gradients = (torch.autograd.grad(one, list(cvae.encoder.parameters())) for one in (loss, wanted))
+    assert torch.equal(loss, wanted) and all(map(torch.equal, *gradients))
 
 
 def test_sgd_moves_by_its_rate_and_keeps_its_momentum():

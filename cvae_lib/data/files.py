@@ -113,8 +113,11 @@ def sweep(folder: Path, pattern: str) -> None:
 
 def parse_idx(content: bytes) -> np.ndarray:
     """An idx file of unsigned bytes as an array: two zero bytes, type 8, the rank, the sizes, the values."""
-    rank = content[3] if len(content) > 3 else 0
-    if content[:3] != b"\0\0\x08" or not 0 < 4 * rank <= len(content) - 4:
+    try:
+        shape = struct.unpack_from(f">{content[3]}I", content, 4)
+        values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    except (IndexError, struct.error, ValueError):
+        values = None
+    if content[:3] != b"\0\0\x08" or values is None:
         raise DataError("not an idx file of unsigned bytes")
-    shape = struct.unpack_from(f">{rank}I", content, 4)
-    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape)
+    return values
