@@ -12,7 +12,7 @@ from cvae_lib import processes
 from cvae_lib.data import one_hot
 from cvae_lib.models import CVAE
 from cvae_lib.objectives import elbo_terms, iwae_loss, training_loss
-from cvae_lib.step import Step, _Loss
+from cvae_lib.step import Step, _Loss, _optimizer
 from cvae_lib.train import _unchecked_distributions, fit
 
 READS = {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select"}
@@ -222,6 +222,45 @@ def test_two_processes_divide_rows_and_noise_of_one_batch(monkeypatch):
     for own, part in zip((rows[::2], rows[1::2]), parts):
         assert torch.equal(part[0], x[own]) and torch.equal(part[1], one_hot(y, 2)[own])
     assert torch.equal(parts[0][2], noise[:, ::2]) and torch.equal(parts[1][2], noise[:, 1::2])
+
+
+@pytest.mark.parametrize("change", [{"objective": training_loss}, {"capacity": 2.0}, {"free_bits": 0.5}])
+def test_a_loss_that_is_no_mean_over_examples_is_refused_where_processes_share_it(monkeypatch, change):
+    Step(model(), config(**change), data().x, None)
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(ValueError, match=f"^{[*change][0]}: got one with 2 processes, which can only average"):
+        Step(model(), config(**change), data().x, None)
+
+
+def test_all_that_a_step_keeps_lies_on_the_device_of_its_data(monkeypatch):
+    """The device "meta", which has shapes and no numbers, stands in for a GPU; no fused optimiser takes it."""
+    monkeypatch.setattr("cvae_lib.step._optimizer", lambda *_: None)
+    step = Step(model().to("meta"), config(binarization="none"), data().x.to("meta"), None)
+    kept = {name: value.device.type for name, value in vars(step).items() if isinstance(value, torch.Tensor)}
+    assert kept == dict.fromkeys(("x", "rows", "rise", "sums", "taken", "bad"), "meta")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_the_optimiser_gets_the_constants_and_on_a_gpu_can_be_recorded(monkeypatch, device):
+    monkeypatch.setattr(torch, "tensor", lambda value, device: (value, device))
+    for name in ("Adam", "SGD"):
+        monkeypatch.setattr(torch.optim, name, lambda weights, name=name, **how: (name, len(list(weights)), how))
+    lr = (0.5, torch.device(device))
+    settings = {"lr": 0.5, "adam_betas": (0.8, 0.99), "adam_eps": 1e-4, "momentum": 0.3}
+    adam, sgd = (_optimizer(model(), config(**settings, optimizer=name), lr[1]) for name in ("adam", "sgd"))
+    constants = {"betas": (0.8, 0.99), "eps": 1e-4, "capturable": device == "cuda"}
+    number = len(list(model().parameters()))
+    assert adam == ("Adam", number, {"lr": lr, "fused": True, **constants})
+    assert sgd == ("SGD", number, {"lr": lr, "fused": True, "momentum": 0.3})
+
+
+def test_the_loss_is_compiled_where_that_is_asked_for_and_nowhere_else(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or "compiled")
+    for asked in (False, True):
+        step = Step(model(), config(compile=asked), data().x, None)
+        assert step.loss == ("compiled" if asked else step.plain)
+    assert compiled == [step.plain]
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(monkeypatch):
