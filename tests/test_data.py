@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_sources import TRAIN
+from fake_sources import TEST, TRAIN
 
 from cvae_lib import data
 from cvae_lib.data import Data, Grey, binarize, dequantize, files, load, one_hot
@@ -31,6 +31,7 @@ def test_mnist_splits_share_no_image_and_miss_none(mnist):
     assert [len(part) for part in parts] == [TRAIN - 5_000, 5_000]
     assert sorted(torch.cat([numbers(part.x) for part in parts]).tolist()) == list(range(TRAIN))
     assert numbers(parts[0].x).tolist() != list(range(TRAIN - 5_000))  # a permutation, not the first rows
+    assert numbers(load("mnist", "test").x).tolist() == list(range(TEST))  # a file of its own, in its order
 
 
 @pytest.mark.parametrize("split", data.SPLITS)

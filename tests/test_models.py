@@ -1,5 +1,7 @@
 """Networks: what they return, how the condition enters, and what they refuse."""
 
+import itertools
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
@@ -203,7 +205,7 @@ def test_join_broadcasts_the_condition_over_samples():
         (lambda: VAE(SHAPE, 0), "latent: got 0"),
         (lambda: VAE(SHAPE, 2.0), "latent: got 2.0"),
         (lambda: VAE((), 2), "x_shape: got 0"),
-        (lambda: VAE(SHAPE, 2, ()), "hidden: got no layer"),
+        (lambda: VAE(SHAPE, 2, ()), "^hidden: got no layer, at least one width is needed$"),
         (lambda: VAE(SHAPE, 2, (0,)), "width of a layer: got 0"),
         (lambda: VAE(SHAPE, 2, activation="sine"), "activation: got 'sine'"),
         (lambda: CVAE(SHAPE, -1, 2), "c_dim: got -1"),
@@ -282,3 +284,18 @@ def test_what_is_not_asked_for_of_a_part():
     x = binary(3)
     assert kept(x).mean.equal(other(x).mean)
     assert (Decoder(SHAPE, 0, 2, likelihood="gaussian")(torch.zeros(3, 2)).stddev == 1).all()
+    assert Decoder(SHAPE, 0, 2).likelihood.kind == "bernoulli"
+
+
+def test_the_activation_that_is_asked_for_is_used():
+    for make, given in ((Encoder, binary(3)), (Decoder, torch.randn(3, 2))):
+        parts = [make(SHAPE, 0, 2, (8,), activation) for activation in ("tanh", "relu", "gelu", "silu")]
+        for part in parts:
+            part.load_state_dict(parts[0].state_dict())
+        means = [part(given).mean for part in parts]
+        assert not any(one.allclose(other) for one, other in itertools.combinations(means, 2))
+
+
+def test_a_single_z_is_decoded_too():
+    vae, z = VAE(SHAPE, 2, (8,)), torch.randn(2)
+    assert vae.decode(z).mean.equal(vae.decode(z[None]).mean[0])

