@@ -235,7 +235,7 @@ def table(stored: dict) -> str:
     for number in map(str, range(1, 25)):
         forms = [form for form in PLANTED if form.name[:-1] == number]
         tests = dict.fromkeys(test for form in forms for test in form.tests)
-        caught = [f"`{test.removeprefix('tests/test_').replace('.py::test_', ' · ')}`" for test in tests]
+        caught = [t.removeprefix("tests/test_").replace(".py::test_", ": ").replace("_", " ") for t in tests]
         caught += [f"`{check}` in chapter 14" for key, check in CHECKS.items() if key == number]
         moved = [f"{form.name[-1]}: {out_of_band(**stored[form.name])}" for form in forms if form.name in stored]
         what = [f"{form.name[-1]}: {form.what}" for form in forms] or ["(words)"]
