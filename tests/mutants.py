@@ -27,9 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "notebooks"))
 import insert  # noqa: E402
 
+from cvae_lib import table  # noqa: E402
+
 PLACE = ROOT / "build" / "mutants"
 EXPLAINED = Path(__file__).with_name("mutants.json")
 COPIED = ["cvae_lib", "tests", "notebooks", "conftest.py", "pyproject.toml"]
+HEAD = ("file", "caught", "tried", "share", "left")
 CAUGHT = {1, 3, 24, 36, 152, 255, -24, -9, -11}  # mutmut's codes: a test failed, ran into the time limit, or crashed
 
 
@@ -89,16 +92,21 @@ def verdicts() -> tuple[dict[str, Counter], list[dict[str, str]]]:
     return counts, left
 
 
-def page(counts: dict[str, Counter], reasons: list[str]) -> str:
-    """The counts by file and the reasons, how often each, in Markdown."""
+def numbers(counts: dict[str, Counter]) -> list[tuple[str, ...]]:
+    """Of each file and of all: the row of a table."""
     rows = []
     for file, of in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
         tried = of["caught"] + of["left"]
-        numbers = f"{of['caught']:,}", f"{tried:,}", f"{of['caught'] / tried:.1%}", f"{of['left']:,}"
-        rows.append((file.removeprefix("cvae_lib/"), *numbers))
+        share = f"{of['caught'] / max(tried, 1):.1%}"
+        rows.append((file.removeprefix("cvae_lib/"), f"{of['caught']:,}", f"{tried:,}", share, f"{of['left']:,}"))
+    return rows
+
+
+def page(rows: list[tuple[str, ...]], reasons: list[str]) -> str:
+    """The rows and the reasons, how often each, in Markdown."""
     listed = "".join(f"- {number} × {why}\n" for why, number in Counter(reasons).most_common())
     left = "Those that are left stand in [mutants.json](mutants.json), each with the reason why no test catches it:"
-    return f"{insert.table(('file', 'caught', 'tried', 'share', 'left'), rows)}\n{left}\n\n{listed}"
+    return f"{insert.table(HEAD, rows)}\n{left}\n\n{listed}"
 
 
 def main(names: list[str]) -> int:
@@ -110,10 +118,8 @@ def main(names: list[str]) -> int:
     explained = json.loads(EXPLAINED.read_text(encoding="utf-8"))
     reasons = {tuple(e[k] for k in ("file", "function", "old", "new")): e["why"] for e in explained}
     unexplained = [mutant for mutant in left if tuple(mutant.values()) not in reasons]
-    whole = sum(counts.values(), Counter())
-    for file, of in [*counts.items(), ("all", whole)]:
-        tried = of["caught"] + of["left"]
-        print(f"{file:<32} {of['caught']:>5} of {tried:>5} caught, {of['caught'] / max(tried, 1):6.1%}")
+    whole, rows = sum(counts.values(), Counter()), numbers(counts)
+    print(table.text(HEAD, rows))
     if whole["not tried"]:
         print(f"{whole['not tried']} were not tried")
     keys = {tuple(mutant.values()) for mutant in left}
@@ -123,7 +129,7 @@ def main(names: list[str]) -> int:
             print(f"\n{mutant['file']}, {mutant['function']}: {words}\n  - {mutant['old']}\n  + {mutant['new']}")
     if whole and not (whole["not tried"] or unexplained or stale):
         why = [reasons[tuple(mutant.values())] for mutant in left]
-        insert.put(Path(__file__).with_name("README.md"), "mutants", page(counts, why))
+        insert.put(Path(__file__).with_name("README.md"), "mutants", page(rows, why))
     print(f"\n{len(left) - len(unexplained)} left are explained in {EXPLAINED.name}, {len(unexplained)} are not")
     return int(bool(unexplained or stale))
 

@@ -23,8 +23,7 @@ from anatomy import REPORT, ROOT
 
 sys.path.insert(0, str(ROOT / "notebooks"))
 import insert  # noqa: E402
-
-from cvae_lib.data import files  # noqa: E402
+import results  # noqa: E402
 
 STORED = Path(__file__).with_name("planted.json")
 # Mistakes, or parts of one, made in words or in the protocol: the check of chapter 14 that catches them.
@@ -223,31 +222,29 @@ def measure(copy: Path, notebook: str) -> dict:
 
 def outside(report: dict) -> dict[str, list[float]]:
     """Metric to value, low and high, of those outside the bands of this checkout."""
-    baselines = json.loads((ROOT / "notebooks" / "baselines.json").read_text(encoding="utf-8"))
-    bands = baselines[report["notebook"]][report["profile"]][report["source"]]
+    bands = results.load(ROOT / "notebooks" / "baselines.json")[report["notebook"]][report["profile"]][report["source"]]
     given = {m: [value, bands[m]["low"], bands[m]["high"]] for m, value in report["metrics"].items() if m in bands}
     return {m: [value, low, high] for m, (value, low, high) in given.items() if not low <= value <= high}
 
 
 def table(stored: dict) -> str:
     """Of each mistake: its forms, the tests and checks that catch it, and the numbers that leave their bands."""
-    rows = []
+    bands, rows = results.load(ROOT / "notebooks" / "baselines.json"), []
     for number in map(str, range(1, 25)):
         forms = [form for form in PLANTED if form.name[:-1] == number]
         tests = dict.fromkeys(test for form in forms for test in form.tests)
         caught = [t.removeprefix("tests/test_").replace(".py::test_", ": ").replace("_", " ") for t in tests]
         caught += [f"`{check}` in chapter 14" for key, check in CHECKS.items() if key == number]
-        moved = [f"{form.name[-1]}: {out_of_band(**stored[form.name])}" for form in forms if form.name in stored]
+        moved = [f"{form.name[-1]}: {out_of_band(stored[form.name], bands)}" for form in forms if form.name in stored]
         what = [f"{form.name[-1]}: {form.what}" for form in forms] or ["(words)"]
         rows.append((number, "; ".join(what), "; ".join(caught), "; ".join(moved) or "–"))
     return insert.table(("mistake", "planted as", "caught by", "metrics outside (of, in notebook)"), rows)
 
 
-def out_of_band(notebook: str, outside: dict, error: str = "", **_) -> str:
+def out_of_band(entry: dict, bands: dict) -> str:
     """How many metrics of how many in which notebook, and whether a cell of it raised an error."""
-    bands = json.loads((ROOT / "notebooks" / "baselines.json").read_text(encoding="utf-8"))[notebook]["ci"]
-    number = len(next(iter(bands.values())))
-    return f"{len(outside)} ({number}, {notebook[:2]})" + " and an error" * bool(error)
+    [metrics] = bands[entry["notebook"]]["ci"].values()
+    return f"{len(entry['outside'])} ({len(metrics)}, {entry['notebook'][:2]})" + " and an error" * ("error" in entry)
 
 
 def measure_all(forms: list[Planted], stored: dict) -> None:
@@ -262,7 +259,7 @@ def measure_all(forms: list[Planted], stored: dict) -> None:
             with planted(copy, form):
                 found = measure(copy, form.notebook)
             stored[form.name] = {"tests": list(form.tests), "notebook": form.notebook, **found}
-            files.keep(STORED, (json.dumps(stored, indent=1, ensure_ascii=False) + "\n").encode())
+            results.save(STORED, stored)
             moved = [f"{m} = {v:.5g} ({low:.5g} to {high:.5g})" for m, (v, low, high) in found["outside"].items()]
             print(form.name, form.what, form.notebook, *moved, found.get("error", ""), sep=" | ", flush=True)
 
@@ -272,8 +269,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bands", nargs="*", metavar="NUMBER", help="measure these mistakes or forms; none: all")
     wanted = parser.parse_args(argv).bands
-    stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
-    stored = {form.name: stored[form.name] for form in PLANTED if form.name in stored}
+    before = results.load(STORED)
+    stored = {form.name: before[form.name] for form in PLANTED if form.name in before}
     if wanted is not None:
         every = (form for form in PLANTED if form.notebook)
         measure_all([f for f in every if not wanted or {f.name, f.name[:-1]} & set(wanted)], stored)

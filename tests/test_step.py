@@ -208,11 +208,8 @@ def test_two_processes_divide_rows_and_noise_of_one_batch(monkeypatch):
     monkeypatch.setattr(processes, "rank", lambda: rank[0])
     monkeypatch.setattr(processes, "wrap", lambda module: module)
     cvae = CVAE((1, 4, 4), 2, 3, (16,)).double()
-    step, rows, parts = (
-        Step(cvae, config(samples=4, binarization="none"), x, one_hot(y, 2)),
-        torch.arange(50).flip(0),
-        [],
-    )
+    step = Step(cvae, config(samples=4, binarization="none"), x, one_hot(y, 2))
+    rows, parts = torch.arange(50).flip(0), []
     step.rows.copy_(rows)
     for rank[0] in (0, 1):
         torch.manual_seed(5)
